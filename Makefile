@@ -1,0 +1,53 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEVELOPED := $(VENV)/.developed
+
+.PHONY: help demo test lint format unit wheel pythons clean
+
+help: ## Show what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(INSTALLED) ## Load a made-up account into demo.duckdb, change it, load it again
+	@$(BIN)/files-source demo
+
+test: lint unit wheel ## Run every check: lint, types, layers, tests with coverage, README, wheel
+
+lint: $(DEVELOPED) ## Check style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(DEVELOPED) ## Put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+unit: $(DEVELOPED) ## Run the tests, with branch coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n auto --dist worksteal
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+wheel: $(DEVELOPED) ## Build the wheel, install it into a bare environment and run its demo there
+	sh tests/wheel.sh $(PYTHON) $(BIN)/python
+
+pythons: ## Run the tests on each Python that the package supports
+	for version in 3.11 3.12 3.13; do \
+		$(MAKE) unit PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+	done
+
+$(INSTALLED): pyproject.toml .pins.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.13 is needed; name one: make PYTHON=python3.12" if not (3, 11) <= sys.version_info < (3, 14) else 0)'
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .pins.txt --editable .
+	touch $@
+
+$(DEVELOPED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .pins.txt "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .pins.txt --group dev
+	touch $@
+
+clean: ## Remove what was made
+	rm -rf $(VENV) .venv-3.* dist .coverage* .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,44 @@
+"""The inventory of every file behind OpenAI's Files API, as data: a dlt source, Arrow tables, a command line."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from files_source.accounts import Account as Account
+    from files_source.client import FilesClient as FilesClient
+    from files_source.errors import ApiError as ApiError
+    from files_source.errors import ConfigError as ConfigError
+    from files_source.errors import CursorError as CursorError
+    from files_source.errors import DecodeError as DecodeError
+    from files_source.errors import FilesSourceError as FilesSourceError
+    from files_source.errors import LoadError as LoadError
+    from files_source.errors import TransportError as TransportError
+    from files_source.schema import FILES as FILES
+    from files_source.source import openai_files as openai_files
+    from files_source.sync import sync as sync
+
+_HOMES: Final = {
+    "Account": "accounts",
+    "FilesClient": "client",
+    "ApiError": "errors",
+    "ConfigError": "errors",
+    "CursorError": "errors",
+    "DecodeError": "errors",
+    "FilesSourceError": "errors",
+    "LoadError": "errors",
+    "TransportError": "errors",
+    "FILES": "schema",
+    "openai_files": "source",
+    "sync": "sync",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for: the command line must start fast."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

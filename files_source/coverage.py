@@ -1,0 +1,175 @@
+"""What a destination already holds, and where to go on: spans of `created_at`, and a ladder of known files.
+
+Times are whole microseconds since 1970, as they stand in dlt's state. A span is half open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, TypedDict
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from files_source.listing import Order
+
+_RUNGS: Final = 12
+"""Files that a ladder remembers: the newest, then 1, 3, 7, ... before it."""
+_REACH: Final = 2**9
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Every file of *purpose* (None: of any) with `since <= created_at < until` (None: no bound)."""
+
+    purpose: str | None
+    since: int | None
+    until: int | None
+
+    def is_empty(self) -> bool:
+        return self.since is not None and self.until is not None and self.until <= self.since
+
+    def holds(self, files: pa.Table) -> pa.ChunkedArray:
+        """Return which of *files* lie in the span: one truth value a row."""
+        times = files.column("created_at").cast(pa.int64())
+        inside = pa.chunked_array([pa.repeat(pa.scalar(value=True), files.num_rows)])
+        if self.since is not None:
+            inside = pc.and_(inside, pc.greater_equal(times, self.since))
+        if self.until is not None:
+            inside = pc.and_(inside, pc.less(times, self.until))
+        if self.purpose is not None:
+            inside = pc.and_(inside, pc.equal(files.column("purpose"), self.purpose))
+        return inside
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A settled file of a ladder: a place in the listing to start after."""
+
+    file_id: str
+    created_at: int
+
+
+class Remembered(TypedDict):
+    """What the state keeps of one account, as JSON."""
+
+    server: str
+    spans: list[tuple[str | None, int | None, int | None]]
+    ladders: dict[str, list[tuple[str, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What a destination holds of one account of one server.
+
+    Attributes:
+        server: which listing this is about; another server's coverage says nothing.
+        spans: disjoint for each purpose.
+        ladders: for each purpose listed (empty: all), settled files in the listing's ascending
+            order, newest first.
+    """
+
+    server: str
+    spans: tuple[Span, ...] = ()
+    ladders: tuple[tuple[str, tuple[Rung, ...]], ...] = ()
+
+    @classmethod
+    def recall(cls, remembered: Remembered | None, *, server: str) -> Coverage:
+        """Return what the state remembers, where it is about *server*."""
+        if not remembered or remembered["server"] != server:
+            return cls(server)
+        return cls(
+            server,
+            tuple(Span(*span) for span in remembered["spans"]),
+            tuple((purpose, tuple(Rung(*rung) for rung in rungs)) for purpose, rungs in remembered["ladders"].items()),
+        )
+
+    def remember(self) -> Remembered:
+        """Return what the state should remember."""
+        return {
+            "server": self.server,
+            "spans": [(span.purpose, span.since, span.until) for span in self.spans],
+            "ladders": {
+                purpose: [(rung.file_id, rung.created_at) for rung in rungs] for purpose, rungs in self.ladders
+            },
+        }
+
+    def missing_from(self, asked: Span) -> Span:
+        """Return *asked* from its first instant that is not held on, or an empty span if it is all held."""
+        start = asked.since
+        for span in sorted(self._about(asked.purpose), key=lambda span: _at_least(span.since)):
+            if _at_least(span.since) > _at_least(start):
+                break
+            if _at_most(span.until) > _at_least(start):
+                start = span.until
+        return Span(asked.purpose, start, asked.until)
+
+    def holds(self, files: pa.Table) -> pa.ChunkedArray:
+        """Return which of *files* the destination has for certain: one truth value a row."""
+        held = pa.chunked_array([pa.repeat(pa.scalar(value=False), files.num_rows)])
+        for span in self.spans:
+            held = pc.or_(held, span.holds(files))
+        return held
+
+    def ladder(self, purpose: str | None, *, before: int) -> tuple[Rung, ...]:
+        """Return the files of the listing by *purpose* that were created before an instant, newest first."""
+        rungs = dict(self.ladders).get(purpose or "", ())
+        return tuple(rung for rung in rungs if rung.created_at < before)
+
+    def plus(self, span: Span, ladder: Iterable[Rung]) -> Coverage:
+        """Return the coverage with *span* held too, and a listing's newest known files."""
+        rungs = tuple(ladder)
+        old = dict(self.ladders).get(span.purpose or "", ())
+        if old and (not rungs or rungs[0].created_at < old[0].created_at):
+            rungs, old = old, ()
+        known = {rung.file_id for rung in rungs}
+        climbed = (*rungs, *(rung for rung in old if rung.file_id not in known))[:_RUNGS]
+        ladders = dict(self.ladders) | ({span.purpose or "": climbed} if climbed else {})
+        return Coverage(self.server, _joined(self.spans, span), tuple(ladders.items()))
+
+    def _about(self, purpose: str | None) -> list[Span]:
+        return [span for span in self.spans if span.purpose in (None, purpose)]
+
+
+def newest(files: pa.Table, order: Order) -> pa.Table:
+    """Return the part of a listing that a ladder can reach: its newest files, in the listing's order."""
+    return files.slice(max(0, files.num_rows - _REACH)) if order == "asc" else files.slice(0, _REACH)
+
+
+def rungs(files: pa.Table, order: Order) -> tuple[Rung, ...]:
+    """Pick the rungs of a ladder out of a listing's newest files: the newest, then 1, 3, 7, ... before it."""
+    positions = [2**step - 1 for step in range(_RUNGS) if 2**step <= files.num_rows]
+    if order == "asc":
+        positions = [files.num_rows - 1 - position for position in positions]
+    picked = files.take(pa.array(positions, pa.int64()))
+    times = picked.column("created_at").cast(pa.int64()).to_pylist()
+    return tuple(Rung(*rung) for rung in zip(picked.column("id").to_pylist(), times, strict=True))
+
+
+def _joined(spans: tuple[Span, ...], new: Span) -> tuple[Span, ...]:
+    """Add a span, melted with those of its purpose that it touches."""
+    apart = []
+    for span in spans:
+        touches = _at_least(span.since) <= _at_most(new.until) and _at_least(new.since) <= _at_most(span.until)
+        if span.purpose == new.purpose and touches:
+            new = Span(
+                new.purpose,
+                min(span.since, new.since, key=_at_least),
+                max(span.until, new.until, key=_at_most),
+            )
+        elif not (new.purpose is None and _lies_in(span, new)):
+            apart.append(span)
+    return (*apart, new)
+
+
+def _lies_in(inner: Span, outer: Span) -> bool:
+    return _at_least(outer.since) <= _at_least(inner.since) and _at_most(inner.until) <= _at_most(outer.until)
+
+
+def _at_least(since: int | None) -> float:
+    return float("-inf") if since is None else since
+
+
+def _at_most(until: int | None) -> float:
+    return float("inf") if until is None else until

@@ -1,0 +1,103 @@
+"""A made-up account from its first load to its next, as a story on the screen."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Final
+
+import duckdb
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from files_source.accounts import Account
+from files_source.client import FilesClient
+from files_source.emulator import Emulator
+from files_source.errors import ConfigError
+from files_source.printing import size
+from files_source.sync import Synced, sync
+
+YEARS: Final = 3
+
+_NAME: Final = "demo"
+_ADDED: Final = 120
+_DELETED: Final = 40
+_EXPIRED: Final = 25
+_USAGE: Final = """
+    SELECT purpose, count(*), sum(bytes), min(created_at), max(created_at)
+    FROM openai_files.files GROUP BY purpose ORDER BY sum(bytes) DESC
+"""
+
+
+def account(files: int) -> Emulator:
+    """Return a made-up account of so many files, spread over YEARS up to two minutes ago."""
+    emulator = Emulator()
+    now = int(time.time())
+    emulator.populate(files, start=now - YEARS * 365 * 86_400, end=now - 120)
+    return emulator
+
+
+def demo(to: Path, *, files: int) -> None:
+    """Load a made-up account over HTTP, change it, load what is new, and show what is there.
+
+    Raises:
+        ConfigError: *to* is a database that no demo made.
+    """
+    _make_room(to)
+    console = Console(highlight=False)
+    emulator = account(files)
+    with emulator.serve() as server, FilesClient(Account(name=_NAME, base_url=server.url)) as client:
+        console.print(f"A made-up account: {files:,} files over {YEARS} years, served at {server.url}")
+        console.print(_told("first load", sync(str(to), client=client)))
+    _change(emulator)
+    console.print(f"The account changes: {_ADDED} files are added, {_DELETED} deleted, {_EXPIRED} expire")
+    with emulator.serve() as server, FilesClient(Account(name=_NAME, base_url=server.url)) as client:
+        done = sync(str(to), client=client)
+    console.print(_told("next load", done))
+    console.print(_usage(to))
+    console.print(f"The database is {to}; files that are gone from the account keep their rows. Open it with")
+    console.print(f"  python -c \"import duckdb; duckdb.connect('{to}').sql('FROM openai_files.files LIMIT 5').show()\"")
+
+
+def _make_room(to: Path) -> None:
+    if not to.exists():
+        return
+    try:
+        with duckdb.connect(to, read_only=True) as database:
+            names = database.execute("SELECT DISTINCT account FROM openai_files.files").fetchall()
+    except duckdb.Error:
+        names = []
+    if names != [(_NAME,)]:
+        raise ConfigError(f"{to} exists and was not made by a demo: name another with --to")
+    to.unlink()
+
+
+def _change(emulator: Emulator) -> None:
+    """Add new files, and delete and expire old ones, as days of use would."""
+    now = int(time.time())
+    old = emulator.ids()
+    for file_id in old[1 : 1 + _DELETED]:
+        emulator.remove(file_id)
+    for file_id in old[-_EXPIRED - 2 : -2]:
+        emulator.change(file_id, expires_at=now - 1)
+    for number in range(_ADDED):
+        emulator.add(created_at=now - _ADDED + number, purpose="user_data", filename=f"report_{number:03}.pdf")
+
+
+def _told(what: str, done: Synced) -> str:
+    return (
+        f"{what}: {done.rows:,} files in {done.seconds:.1f} s "
+        f"({done.requests} requests, {size(done.received)} received)"
+    )
+
+
+def _usage(to: Path) -> Table:
+    table = Table(title="What takes the room", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("purpose")
+    for name in ("files", "size", "oldest", "newest"):
+        table.add_column(name, justify="right")
+    with duckdb.connect(to, read_only=True) as database:
+        for purpose, files, total, oldest, newest in database.execute(_USAGE).fetchall():
+            table.add_row(purpose, f"{files:,}", size(total), f"{oldest:%Y-%m-%d}", f"{newest:%Y-%m-%d}")
+    return table

@@ -1,0 +1,188 @@
+"""What is new since a known point: where the listing starts, which rows count, when it may stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Final, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from files_source.client import FilesClient
+from files_source.coverage import Coverage, Rung, Span, newest, rungs
+from files_source.decoding import Page
+from files_source.errors import ApiError
+from files_source.listing import GONE, MAX_LIMIT, Order, is_ordered
+from files_source.schema import FILES
+
+BATCH: Final = 10_000
+"""Rows that are gathered before they are handed on; dlt's cost is by the batch, not by the row."""
+
+MICROSECONDS: Final = 1_000_000
+OnPage = Callable[[int, int], None]
+"""What is told the pages and the rows read so far, after each page."""
+
+
+_KNOWN: Final = pa.schema([FILES.field("id"), FILES.field("created_at")])
+
+
+@dataclass(slots=True, kw_only=True)
+class Increment:
+    """One run's listing of what a destination lacks.
+
+    Args:
+        client: whose files.
+        coverage: what the destination holds.
+        asked: what it should hold afterwards.
+        merges: whether it keeps one row for each file however often that is loaded. If so, files
+            that may still get neighbours before them are loaded at once and again by the next
+            run; if not, they are left for a later run.
+        overlap: seconds after which a file gets no more neighbours before it, by the server's clock.
+        limit: files a page.
+        again: load what the destination holds already, too.
+        on_page: what is told of progress.
+
+    Attributes:
+        pages: pages read so far.
+        seen: rows on them.
+        settled: the instant before which the listing was final, in microseconds since 1970; None
+            until the first page has come.
+        reached: what the destination holds once every batch is loaded; until then what it holds now.
+    """
+
+    client: FilesClient
+    coverage: Coverage
+    asked: Span
+    merges: bool
+    overlap: int
+    limit: int = MAX_LIMIT
+    again: bool = False
+    on_page: OnPage | None = None
+    pages: int = 0
+    seen: int = 0
+    settled: int | None = None
+    reached: Coverage = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reached = self.coverage
+
+    def batches(self) -> Iterator[pa.Table]:
+        """Yield what is new, BATCH rows or more at a time but for the last.
+
+        Raises:
+            FilesSourceError: as `FilesClient.pages` does; what was yielded is then not all there is.
+        """
+        waiting: list[pa.Table] = []
+        for files in self._wanted():
+            waiting.append(files)
+            if sum(table.num_rows for table in waiting) >= BATCH:
+                yield pa.concat_tables(waiting).combine_chunks()
+                waiting.clear()
+        if waiting:
+            yield pa.concat_tables(waiting).combine_chunks()
+
+    @property
+    def fills_a_hole(self) -> bool:
+        """Tell whether the run reached back, so that it counts even if it found nothing."""
+        start = self._start().since
+        return not any(span.until == start and span.purpose == self.asked.purpose for span in self.coverage.spans)
+
+    def _held(self) -> Coverage:
+        return Coverage(self.coverage.server) if self.again else self.coverage
+
+    def _start(self) -> Span:
+        return self._held().missing_from(self.asked)
+
+    def _wanted(self) -> Iterator[pa.Table]:
+        """Yield the rows that the destination lacks, page by page, and remember how far they reach."""
+        start = self._start()
+        order, pages = self._pages(start)
+        ordered, edge, tail = True, FILES.empty_table(), _KNOWN.empty_table()
+        for page in pages:
+            self._take_note(page)
+            ordered = ordered and is_ordered(pa.concat_tables([edge, page.files]), order)
+            tail = newest(pa.concat_tables([tail, self._final(page.files)]), order)
+            files = page.files.filter(self._counts(page.files))
+            if files.num_rows:
+                yield files
+            edge = page.files.slice(page.files.num_rows - 1) if page.files.num_rows else edge
+            if ordered and edge.num_rows and self._is_past_end(edge, start, order):
+                break
+        held = Span(self.asked.purpose, self.asked.since, self.until)
+        ladder = rungs(tail, order) if ordered else ()
+        if not held.is_empty():
+            self.reached = self.coverage.plus(held, ladder)
+
+    def _pages(self, start: Span) -> tuple[Order, Iterator[Page]]:
+        """Return the shortest listing that holds all from *start* on, and its order."""
+        if start.since is None:
+            return "asc", self.client.pages(order="asc", limit=self.limit, purpose=self.asked.purpose)
+        resumed = self._resume(self.coverage.ladder(self.asked.purpose, before=start.since))
+        if resumed is not None:
+            return "asc", resumed
+        return "desc", self.client.pages(order="desc", limit=self.limit, purpose=self.asked.purpose)
+
+    def _resume(self, ladder: tuple[Rung, ...]) -> Iterator[Page] | None:
+        """Return the listing after a known file, proven to be that.
+
+        A cursor that has vanished may be answered by an empty page that looks like the end, and a
+        server may ignore `after` or `order`. So a listing is believed only when it starts after one
+        known file and shows a later one; if neither is left, the next pair down the ladder is tried.
+        """
+        for step, rung in enumerate(ladder[1:], start=1):
+            pages = self.client.pages(after=rung.file_id, order="asc", limit=self.limit, purpose=self.asked.purpose)
+            try:
+                first = next(pages, None)
+            except ApiError as error:
+                if error.status not in GONE:
+                    raise
+                continue
+            if first is not None and _shows(first.files, ladder[:step], rung):
+                return chain([first], pages)
+        return None
+
+    def _take_note(self, page: Page) -> None:
+        self.pages += 1
+        self.seen += page.files.num_rows
+        if self.on_page is not None:
+            self.on_page(self.pages, self.seen)
+        if self.settled is None:
+            now = page.date or datetime.now(UTC)
+            self.settled = (int(now.timestamp()) - self.overlap) * MICROSECONDS
+
+    @property
+    def until(self) -> int:
+        """Return the instant up to which this run makes the destination complete."""
+        settled = cast(int, self.settled)
+        return settled if self.asked.until is None else min(settled, self.asked.until)
+
+    def _final(self, files: pa.Table) -> pa.Table:
+        """Return id and time of the files that get no more neighbours before them."""
+        known = files.select(_KNOWN.names)
+        return known.filter(Span(None, None, self.until).holds(known))
+
+    def _counts(self, files: pa.Table) -> pa.ChunkedArray:
+        counts = pc.and_(self.asked.holds(files), pc.invert(self._held().holds(files)))
+        return counts if self.merges else pc.and_(counts, Span(None, None, self.until).holds(files))
+
+    def _is_past_end(self, edge: pa.Table, start: Span, order: Order) -> bool:
+        created_at = _microseconds(edge)
+        if order == "desc":
+            return start.since is not None and created_at < start.since
+        end = self.asked.until if self.merges else self.until
+        return end is not None and created_at >= end
+
+
+def _microseconds(files: pa.Table) -> int:
+    return cast(int, files.column("created_at").cast(pa.int64())[0].as_py())
+
+
+def _shows(files: pa.Table, later: tuple[Rung, ...], rung: Rung) -> bool:
+    """Tell whether a page starts after *rung* in ascending order and shows one of the *later* files."""
+    if not files.num_rows or not is_ordered(files, "asc"):
+        return False
+    known = pa.array([file.file_id for file in later], pa.string())
+    return bool(_microseconds(files) >= rung.created_at and pc.any(pc.is_in(files.column("id"), known)).as_py())

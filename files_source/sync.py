@@ -1,0 +1,146 @@
+"""One run into one place: what an earlier run left behind, then what is new."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+import dlt
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from files_source.client import FilesClient
+from files_source.destinations import DATASET, Target, target
+from files_source.errors import FilesSourceError, LoadError, excerpt
+from files_source.incremental import OnPage
+from files_source.source import openai_files
+
+PIPELINE: Final = "openai_files"
+DATABASE: Final = "inventory.duckdb"
+
+_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced:
+    """What a run did.
+
+    Attributes:
+        to: where the rows went.
+        rows: files loaded; those loaded before and merged again count too.
+        pages: pages of the listing read.
+        requests: requests sent, those sent again included.
+        retries: how many were sent again.
+        received: bytes of answers, as they travelled.
+        seconds: how long the run took.
+        finished_earlier: whether a run that had died was finished first.
+        query: a command that looks at the table; None where that depends on the destination.
+    """
+
+    to: str
+    rows: int
+    pages: int
+    requests: int
+    retries: int
+    received: int
+    seconds: float
+    finished_earlier: bool
+    query: str | None
+
+
+def sync(
+    to: str = DATABASE,
+    *,
+    purpose: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int | None = None,
+    overlap: int | None = None,
+    full_refresh: bool = False,
+    client: FilesClient | None = None,
+    on_page: OnPage | None = None,
+    **settings: str | int | None,
+) -> Synced:
+    """Load the files that *to* lacks into it, and return what was done.
+
+    Args:
+        to: `PATH.duckdb`, `DIR/`, `parquet:URL` or the name of a dlt destination.
+        purpose: only files of this purpose.
+        since: only files created at or after this time.
+        until: only files created before this time.
+        limit, overlap, full_refresh, client, on_page: as `openai_files` takes them.
+        settings: further arguments of `openai_files`, such as `base_url`; None leaves one to dlt's
+            configuration and the environment.
+
+    Raises:
+        ConfigError: a setting is missing or cannot be used.
+        ApiError, TransportError, DecodeError, CursorError: the listing failed; nothing of it is loaded.
+        LoadError: the destination did not take the rows; the next run goes on where this one ended.
+    """
+    began = time.monotonic()
+    place = target(to)
+    given: dict[str, Any] = {
+        "purpose": purpose,
+        "limit": limit,
+        "overlap": overlap,
+        "client": client,
+        "on_page": on_page,
+        **settings,
+    }
+    if since is not None or until is not None:
+        given["created_at"] = dlt.sources.incremental(
+            initial_value=since or (_BEGINNING if until else None), end_value=until
+        )
+    source = openai_files(
+        full_refresh=full_refresh, **{name: value for name, value in given.items() if value is not None}
+    )
+    with _one_clear_error(place):
+        pipeline = dlt.pipeline(
+            PIPELINE,
+            pipelines_dir=str(place.working_folder),
+            destination=place.destination,
+            dataset_name=DATASET,
+        )
+        pipeline.sync_destination()
+        unfinished = pipeline.has_pending_data
+        if unfinished:
+            pipeline.run()
+        pipeline.run(source)
+    return Synced(
+        to=place.name,
+        **cast(dict[str, int], source.resources["files"].custom_metrics["listing"]),
+        seconds=time.monotonic() - began,
+        finished_earlier=unfinished,
+        query=place.query,
+    )
+
+
+@contextmanager
+def _one_clear_error(place: Target) -> Iterator[None]:
+    """Turn what dlt wraps around a failure back into the failure."""
+    try:
+        yield
+    except PipelineStepFailed as failed:
+        causes = list(_causes(failed))
+        for cause in causes:
+            if isinstance(cause, FilesSourceError | KeyboardInterrupt):
+                raise cause from None
+        reason = excerpt(" ".join(str(causes[-1]).split()).encode())
+        raise LoadError(
+            f"{place.name} did not take the rows ({failed.step}): {reason}; what it held is still there, and the "
+            "next run goes on from here"
+        ) from failed
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it was made of, the first cause last."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        inner = following.exception if isinstance(following, PipelineStepFailed) else None
+        following = inner or following.__cause__ or following.__context__

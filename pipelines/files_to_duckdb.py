@@ -1,0 +1,35 @@
+"""Load what is new in an account into DuckDB: table openai_files.files of inventory.duckdb.
+
+python pipelines/files_to_duckdb.py           the account of OPENAI_API_KEY
+python pipelines/files_to_duckdb.py --demo    a made-up account, without a key
+"""
+
+import argparse
+
+import dlt
+from dlt.extract.source import DltSource
+
+from files_source import openai_files
+from files_source.demo import account
+
+
+def load(source: DltSource) -> None:
+    """Finish what an earlier run left behind, then load what is new."""
+    pipeline = dlt.pipeline(
+        "files_to_duckdb",
+        destination=dlt.destinations.duckdb("inventory.duckdb"),
+        dataset_name="openai_files",
+    )
+    if pipeline.has_pending_data:
+        pipeline.run()
+    print(pipeline.run(source))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--demo", action="store_true", help="load a made-up account")
+    if parser.parse_args().demo:
+        with account(files=2_000).serve() as server:
+            load(openai_files(base_url=server.url))
+    else:
+        load(openai_files())

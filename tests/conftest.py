@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, settings
+
+from files_source.accounts import Account
+from files_source.client import FilesClient
+from files_source.emulator import Clock, Emulator
+
+NOW = 1_790_000_000
+"""What the emulator's clock shows when a test begins: 21 September 2026, in Unix seconds."""
+
+settings.register_profile("tests", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test its own home, working folder and dlt data, and no key."""
+    for name in list(os.environ):
+        if name.startswith(("OPENAI_", "SOURCES__", "DLT_", "DESTINATION__")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(NOW)
+
+
+@pytest.fixture
+def emulator(clock: Clock) -> Emulator:
+    return Emulator(clock=clock)
+
+
+@pytest.fixture
+def connect(emulator: Emulator) -> Iterator[Callable[..., FilesClient]]:
+    """Connect to the emulator over a real socket, as often as wanted."""
+    with emulator.serve() as server, ExitStack() as opened:
+        yield lambda **settings: opened.enter_context(FilesClient(Account(base_url=server.url), **settings))
+
+
+def loaded(place: str, column: str = "id") -> list[object]:
+    """Return a column of what a database or folder holds, in order, doubles included."""
+    if place.endswith(".duckdb"):
+        with duckdb.connect(place, read_only=True) as database:
+            rows = database.execute(f"SELECT {column} FROM openai_files.files ORDER BY 1").fetchall()
+    else:
+        rows = duckdb.sql(f"SELECT {column} FROM '{place}openai_files/files/*.parquet' ORDER BY 1").fetchall()
+    return [value for (value,) in rows]
