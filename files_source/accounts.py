@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Final, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 
 from files_source.errors import ConfigError
 
@@ -17,6 +21,10 @@ DEFAULT_NAME: Final = "default"
 
 Authentication = Literal["bearer", "api-key"]
 
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HIDDEN: Final = "***"
+_SHORTEST_SECRET: Final = 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
@@ -24,7 +32,8 @@ class Account:
 
     `api_key` never shows in a repr. `authentication` says how the key travels: `bearer` is
     `Authorization: Bearer KEY` (OpenAI and most others), `api-key` is the header of that name
-    (Azure). `headers` are sent as they are with every request (gateways).
+    (Azure). `headers` are sent with every request (gateways), in place of ours of the same name.
+    White space around a value, such as the line's end of a pasted key, is dropped.
 
     Raises:
         ConfigError: no key for OpenAI's own server, a key that is no header value, a base URL
@@ -36,27 +45,25 @@ class Account:
     base_url: str = OPENAI_BASE_URL
     organization: str | None = None
     project: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     authentication: Authentication = "bearer"
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ConfigError("an account needs a name")
         object.__setattr__(self, "base_url", _checked_base_url(self.base_url))
-        object.__setattr__(self, "headers", MappingProxyType(dict(self.headers)))
-        object.__setattr__(self, "api_key", (self.api_key or "").strip() or None)
+        headers = {name: value.strip() for name, value in self.headers.items()}
+        object.__setattr__(self, "headers", MappingProxyType(headers))
+        for name in ("api_key", "organization", "project"):
+            object.__setattr__(self, name, (getattr(self, name) or "").strip() or None)
         if self.authentication not in ("bearer", "api-key"):
             raise ConfigError(f"authentication is {self.authentication!r}: use 'bearer' or 'api-key'")
-        if self.api_key is None and self.base_url == OPENAI_BASE_URL:
+        if self.api_key is None and _host(self.base_url) == _host(OPENAI_BASE_URL):
             raise ConfigError(
                 f"no API key for account {self.name!r}: set OPENAI_API_KEY, or SOURCES__OPENAI_FILES__API_KEY for dlt"
             )
         for name, value in self.request_headers().items():
-            if not name.isascii() or not value.isascii() or not value.isprintable():
-                raise ConfigError(
-                    f"header {name!r} of account {self.name!r} holds characters that HTTP cannot "
-                    "carry: was the key or header pasted whole?"
-                )
+            _check_header(name, value, self.name)
         if self._holds_secrets() and not _is_private_channel(self.base_url):
             raise ConfigError(
                 f"refused to send a key over plain http to {self.base_url}: use https, or a loopback address"
@@ -77,18 +84,17 @@ class Account:
         """Make an account from what is given, and `OPENAI_*` variables for what is not.
 
         The variables are the official clients': `OPENAI_API_KEY`, `OPENAI_BASE_URL`,
-        `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`.
+        `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`. One that is empty counts as not set.
 
         Raises:
             ConfigError: as `Account` does.
         """
-        variables = os.environ
         return cls(
             name=name,
-            api_key=api_key or variables.get("OPENAI_API_KEY"),
-            base_url=base_url or variables.get("OPENAI_BASE_URL") or OPENAI_BASE_URL,
-            organization=organization or variables.get("OPENAI_ORG_ID") or None,
-            project=project or variables.get("OPENAI_PROJECT_ID") or None,
+            api_key=api_key or _variable("OPENAI_API_KEY"),
+            base_url=base_url or _variable("OPENAI_BASE_URL") or OPENAI_BASE_URL,
+            organization=organization or _variable("OPENAI_ORG_ID"),
+            project=project or _variable("OPENAI_PROJECT_ID"),
             headers=headers or {},
             authentication=authentication,
         )
@@ -100,23 +106,59 @@ class Account:
             named["Authorization"] = f"Bearer {self.api_key}"
         elif self.api_key:
             named["api-key"] = self.api_key
-        return {name: value for name, value in named.items() if value} | dict(self.headers)
+        replaced = {name.lower() for name in self.headers}
+        ours = {name: value for name, value in named.items() if value and name.lower() not in replaced}
+        return ours | dict(self.headers)
+
+    def redact(self, text: str) -> str:
+        """Return *text* with `***` for the key and the extra headers' values, however a server spells them.
+
+        An excerpt that ends within one of them hides the part, too. Values shorter than four
+        characters stay: they are no secrets, and part of any text.
+        """
+        words = {word for value in (self.api_key or "", *self.headers.values()) for word in (value, *value.split())}
+        spellings = {spelling for word in words if len(word) >= _SHORTEST_SECRET for spelling in _spellings(word)}
+        for spelling in sorted(spellings, key=len, reverse=True):
+            text = text.replace(spelling, _HIDDEN)
+            for length in range(min(len(spelling), len(text)), _SHORTEST_SECRET - 1, -1):
+                text = text.replace(f"{spelling[:length]}...", f"{_HIDDEN}...")
+        return text
 
     def _holds_secrets(self) -> bool:
         return self.api_key is not None or bool(self.headers)
 
 
+def proxy_to(base_url: str) -> str | None:
+    """Return the proxy that the environment names for *base_url*; None on the way to a loopback address."""
+    parts = urlsplit(base_url)
+    if _is_loopback(_host(base_url)) or proxy_bypass(parts.netloc):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+def _variable(name: str) -> str | None:
+    return os.environ.get(name, "").strip() or None
+
+
 def _checked_base_url(text: str) -> str:
-    parts = urlsplit(text.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if "://" not in text:  # what stands here may be a key: it is not shown
+        raise ConfigError(f"the base URL begins with neither http:// nor https://: give one such as {OPENAI_BASE_URL}")
+    try:
+        parts = urlsplit(text.strip())
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = None
+    if not usable:
         raise ConfigError(f"base URL {_without_secrets(text)!r} is no http(s) address, such as {OPENAI_BASE_URL}")
-    if parts.username or parts.password:
+    if "@" in parts.netloc:
         raise ConfigError(f"base URL {_without_secrets(text)!r} holds a user or password: give the key as api_key")
     if parts.query or parts.fragment:
         raise ConfigError(
             f"base URL {_without_secrets(text)!r} must end before '?' and '#': give extra headers instead"
         )
-    return urlunsplit(parts._replace(path=parts.path.rstrip("/")))
+    return urlunsplit(parts._replace(netloc=parts.netloc.lower(), path=parts.path.rstrip("/"), query="", fragment=""))
 
 
 def _without_secrets(text: str) -> str:
@@ -126,12 +168,33 @@ def _without_secrets(text: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
+def _check_header(name: str, value: str, account: str) -> None:
+    if not _HEADER_NAME.fullmatch(name):  # what stands here may be a whole header: it is not shown
+        raise ConfigError(f"a header of account {account!r} has a name that HTTP cannot carry: give {{name: value}}")
+    if not value.isascii() or not value.isprintable():
+        raise ConfigError(
+            f"header {name!r} of account {account!r} holds characters that HTTP cannot "
+            "carry: was the key or header pasted whole?"
+        )
+
+
+def _spellings(secret: str) -> set[str]:
+    """Return the ways in which a server may write a secret: as it is, in JSON, HTML or an address."""
+    escaped = json.dumps(secret)[1:-1]
+    quoted = quote(secret, safe="")
+    return {secret, escaped, escaped.replace("/", r"\/"), repr(secret)[1:-1], html.escape(secret), quoted}
+
+
 def _is_private_channel(base_url: str) -> bool:
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    if parts.scheme == "https" or host == "localhost":
-        return True
+    return urlsplit(base_url).scheme == "https" or _is_loopback(_host(base_url))
+
+
+def _host(base_url: str) -> str:
+    return urlsplit(base_url).hostname or ""
+
+
+def _is_loopback(host: str) -> bool:
     try:
-        return ip_address(host).is_loopback
+        return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False

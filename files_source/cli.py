@@ -79,7 +79,7 @@ def _fail(message: str, status: int = _FAILED) -> int:
 
 
 @app.callback(invoke_without_command=True)
-def connection(
+def connect(
     context: typer.Context,
     base_url: Annotated[str | None, typer.Option(help="The server, otherwise OPENAI_BASE_URL or OpenAI's own.")] = None,
     organization: Annotated[str | None, typer.Option(help="Otherwise OPENAI_ORG_ID.")] = None,
@@ -92,6 +92,7 @@ def connection(
         int | None, typer.Option(min=0, help="How often to send a request again.", show_default="5")
     ] = None,
 ) -> None:
+    """Say which server, and how patiently."""
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit
@@ -122,8 +123,8 @@ def list_files(
     form: Annotated[Format, typer.Option("--format", help="jsonl: as the API gave it.")] = Format.jsonl,
 ) -> None:
     """Print the files, newest first, one JSON object a line."""
-    from files_source import printing  # noqa: PLC0415 - only what a command needs is imported, so that it starts fast
-    from files_source.listing import MAX_LIMIT  # noqa: PLC0415
+    from files_source import printing
+    from files_source.listing import MAX_LIMIT
 
     size = min(limit or MAX_LIMIT, max_items or MAX_LIMIT)
     with _client(context) as client:
@@ -144,7 +145,9 @@ def get(context: typer.Context, file_id: FileId) -> None:
 def content(
     context: typer.Context,
     file_id: FileId,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="A file to write; otherwise standard output.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A file to write; otherwise standard output.")
+    ] = None,
 ) -> None:
     """Write the bytes of a file to standard output, or whole to --output."""
     with _client(context) as client:
@@ -167,7 +170,9 @@ def content(
 def upload(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(help="The file to upload.", show_default=False)],
-    purpose: Annotated[str, typer.Option(help="What it is for: assistants, batch, fine-tune, vision, user_data, evals.")],
+    purpose: Annotated[
+        str, typer.Option(help="What it is for: assistants, batch, fine-tune, vision, user_data, evals.")
+    ],
     expires_after: Annotated[
         int | None, typer.Option(metavar="SECONDS", help="Seconds until it expires, 3600 to 2592000.")
     ] = None,
@@ -181,11 +186,11 @@ def upload(
 def delete(
     context: typer.Context,
     file_id: FileId,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,  # noqa: FBT002 - a flag
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete a file for good, after asking."""
     if not yes:
-        typer.confirm(f"Delete {ascii(file_id)} for good?", abort=True, err=True)
+        typer.confirm(f"Delete {file_id!a} for good?", abort=True, err=True)
     with _client(context) as client:
         _print_object(client.delete(file_id))
 
@@ -197,20 +202,24 @@ def sync(
         str, typer.Option(metavar="PLACE", help="PATH.duckdb, DIR/, parquet:URL, or the name of a dlt destination.")
     ] = "inventory.duckdb",
     purpose: Purpose = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only files created then or later (ISO 8601).")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only files created then or later (ISO 8601).")
+    ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Only files created before then.")] = None,
     limit: Limit = None,
     overlap: Annotated[
         int | None, typer.Option(min=0, help="Seconds until a file counts as settled.", show_default="60")
     ] = None,
-    full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Load everything again, in place of what is there.")] = False,  # noqa: FBT002
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,  # noqa: FBT002
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", help="Load everything again, in place of what is there.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Load the files that a database or folder lacks into it."""
-    from dataclasses import asdict  # noqa: PLC0415
+    from dataclasses import asdict
 
-    from files_source import printing  # noqa: PLC0415
-    from files_source.sync import sync as run  # noqa: PLC0415 - dlt takes a second to import
+    from files_source import printing
+    from files_source.sync import sync as run
 
     with printing.progress() as on_page:
         done = run(
@@ -232,11 +241,13 @@ def sync(
 
 @app.command()
 def demo(
-    to: Annotated[Path, typer.Option(metavar="PATH.duckdb", help="The database; an earlier one is replaced.")] = Path("demo.duckdb"),
+    to: Annotated[Path, typer.Option(metavar="PATH.duckdb", help="The database; an earlier one is replaced.")] = Path(
+        "demo.duckdb"
+    ),
     files: Annotated[int, typer.Option(min=1000, help="Files of the made-up account.")] = 25_000,
 ) -> None:
     """Load a made-up account, change it, load it again, and show what is in the database."""
-    from files_source.demo import demo as run  # noqa: PLC0415
+    from files_source.demo import demo as run
 
     run(to, files=files)
 
@@ -247,12 +258,15 @@ def serve(
     files: Annotated[int, typer.Option(min=0, help="Files of the made-up account.")] = 25_000,
 ) -> None:
     """Serve a made-up account on loopback until interrupted: the Files API in memory."""
-    from threading import Event  # noqa: PLC0415
+    from threading import Event
 
-    from files_source.demo import account  # noqa: PLC0415
+    from files_source.demo import account
 
     with account(files).serve(port=port) as server:
-        print(f"{files:,} files at {server.url}; stop with Ctrl-C; use it with:\n  export OPENAI_BASE_URL={server.url}", flush=True)
+        print(
+            f"{files:,} files at {server.url}; stop with Ctrl-C; use it with:\n  export OPENAI_BASE_URL={server.url}",
+            flush=True,
+        )
         try:
             Event().wait()
         except KeyboardInterrupt:
@@ -260,8 +274,8 @@ def serve(
 
 
 def _client(context: typer.Context) -> FilesClient:
-    from files_source.accounts import Account  # noqa: PLC0415
-    from files_source.client import FilesClient  # noqa: PLC0415
+    from files_source.accounts import Account
+    from files_source.client import FilesClient
 
     settings = dict(context.obj)
     whose = {name: settings.pop(name) for name in ("base_url", "organization", "project") if name in settings}
@@ -274,11 +288,13 @@ def _moment(option: str, text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigError(f"{option} {ascii(text)} is no time: give ISO 8601, such as 2026-01-31 or 2026-01-31T12:00Z") from None
+        raise ConfigError(
+            f"{option} {text!a} is no time: give ISO 8601, such as 2026-01-31 or 2026-01-31T12:00Z"
+        ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _print_object(value: object) -> None:
-    import msgspec  # noqa: PLC0415
+    import msgspec
 
     print(msgspec.json.encode(value).decode())

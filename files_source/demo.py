@@ -45,19 +45,19 @@ def demo(to: Path, *, files: int) -> None:
         ConfigError: *to* is a database that no demo made.
     """
     _make_room(to)
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     emulator = account(files)
     with emulator.serve() as server, FilesClient(Account(name=_NAME, base_url=server.url)) as client:
         console.print(f"A made-up account: {files:,} files over {YEARS} years, served at {server.url}")
         console.print(_told("first load", sync(str(to), client=client)))
-    _change(emulator)
-    console.print(f"The account changes: {_ADDED} files are added, {_DELETED} deleted, {_EXPIRED} expire")
-    with emulator.serve() as server, FilesClient(Account(name=_NAME, base_url=server.url)) as client:
-        done = sync(str(to), client=client)
-    console.print(_told("next load", done))
+        _change(emulator)
+        console.print(f"The account changes: {_ADDED} files are added, {_DELETED} deleted, {_EXPIRED} expire")
+        console.print(_told("next load", sync(str(to), client=client)))
     console.print(_usage(to))
     console.print(f"The database is {to}; files that are gone from the account keep their rows. Open it with")
-    console.print(f"  python -c \"import duckdb; duckdb.connect('{to}').sql('FROM openai_files.files LIMIT 5').show()\"")
+    console.print(
+        f"  python -c \"import duckdb; duckdb.connect('{to}').sql('FROM openai_files.files LIMIT 5').show()\""
+    )
 
 
 def _make_room(to: Path) -> None:
@@ -82,13 +82,13 @@ def _change(emulator: Emulator) -> None:
     for file_id in old[-_EXPIRED - 2 : -2]:
         emulator.change(file_id, expires_at=now - 1)
     for number in range(_ADDED):
-        emulator.add(created_at=now - _ADDED + number, purpose="user_data", filename=f"report_{number:03}.pdf")
+        emulator.add(created_at=now, purpose="user_data", filename=f"report_{number:03}.pdf")
 
 
 def _told(what: str, done: Synced) -> str:
     return (
         f"{what}: {done.rows:,} files in {done.seconds:.1f} s "
-        f"({done.requests} requests, {size(done.received)} received)"
+        f"({done.requests} request{'s' if done.requests > 1 else ''}, {size(done.received)} received)"
     )
 
 

@@ -11,7 +11,13 @@ FilesSourceError
 
 from __future__ import annotations
 
-from typing import Final
+import json
+from codecs import getincrementaldecoder
+from dataclasses import dataclass
+from typing import Final, Self
+
+OUT_OF_QUOTA: Final = "insufficient_quota"
+"""The code of the 429 that no wait cures."""
 
 _SHOWN: Final = 200
 _HINTS: Final = {
@@ -23,7 +29,10 @@ _HINTS: Final = {
 
 
 class FilesSourceError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose; as text it is one line, safe to print."""
+
+    def __str__(self) -> str:
+        return _printable(super().__str__())
 
 
 class ConfigError(FilesSourceError):
@@ -39,9 +48,11 @@ class ApiError(FilesSourceError):
 
     Attributes:
         status: HTTP status.
+        reason: what the server says is wrong, shortened.
         code: the API's own code, such as `invalid_api_key`, where it gave one.
         param: the parameter that the API named, where it named one.
         request_id: `x-request-id` of the answer, for the server's support.
+        location: where a redirect points to; it is not followed.
     """
 
     def __init__(
@@ -55,18 +66,26 @@ class ApiError(FilesSourceError):
         request_id: str | None = None,
         location: str | None = None,
     ) -> None:
+        super().__init__(asked, status, reason)
+        self.asked = asked
         self.status = status
         self.reason = reason
         self.code = code
         self.param = param
         self.request_id = request_id
-        hint = f"set the base URL to where it sends you: {location}" if location else _HINTS.get(status)
-        if code == "insufficient_quota":
-            hint = "no retry cures this: check the account's plan and billing"
-        parts = [f"{asked} answered {status}: {reason}"]
-        parts += [f"request {request_id}"] if request_id else []
-        parts += [hint] if hint else []
-        super().__init__("; ".join(parts))
+        self.location = location
+
+    def __str__(self) -> str:
+        parts = [f"{self.asked} answered {self.status}: {self.reason}"]
+        if self.request_id:
+            parts.append(f"request {self.request_id}")
+        if self.location:
+            parts.append(f"redirects are not followed: if {self.location} is the same API, set the base URL to it")
+        elif self.code == OUT_OF_QUOTA:
+            parts.append("no retry cures this: check the account's plan and billing")
+        elif self.status in _HINTS:
+            parts.append(_HINTS[self.status])
+        return _printable("; ".join(parts))
 
 
 class DecodeError(FilesSourceError):
@@ -104,8 +123,49 @@ class LoadError(FilesSourceError):
     """The destination did not take the rows; what it held before is still there."""
 
 
-def excerpt(text: bytes) -> str:
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What the body of an answer says is wrong, in whichever of the servers' forms.
+
+    Attributes:
+        reason: the server's words, all of them; empty where there are none.
+        code: the API's own code, where it gave one.
+        param: the parameter that it named, where it named one.
+    """
+
+    reason: str
+    code: str | None = None
+    param: str | None = None
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        """Read `{"error": {...}}`, `{"error": ...}`, `{"message": ...}`, `{"detail": ...}`, text or HTML."""
+        text = body.decode("utf-8-sig", errors="replace")
+        try:
+            answer = json.loads(text)
+        except (ValueError, RecursionError):
+            return cls(" ".join(text.split()))
+        whole = answer if isinstance(answer, dict) else {}
+        error = whole.get("error")
+        named = error if isinstance(error, dict) else whole
+        said = named.get("message") or error or whole.get("message") or whole.get("detail") or text
+        code, param = named.get("code"), named.get("param")
+        if named.get("type") == OUT_OF_QUOTA:
+            code = OUT_OF_QUOTA
+        return cls(
+            " ".join((said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)).split()),
+            code if isinstance(code, str) else None,
+            param if isinstance(param, str) else None,
+        )
+
+
+def excerpt(text: bytes | str) -> str:
     """Return the beginning of what a server sent, on one line and safe to print."""
-    start = text[:_SHOWN].decode(errors="replace")
-    line = "".join(character if character.isprintable() else " " for character in start)
-    return f"{line}..." if len(text) > _SHOWN else line
+    sent = text.encode(errors="replace") if isinstance(text, str) else text
+    whole = len(sent) <= _SHOWN
+    line = _printable(getincrementaldecoder("utf-8")("replace").decode(sent[:_SHOWN], final=whole))
+    return line if whole else f"{line}..."
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)

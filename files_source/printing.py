@@ -62,10 +62,8 @@ def summary(done: Synced) -> str:
     """Say what a run did, in a few lines."""
     lines = ["an earlier run that had died was finished first"] if done.finished_earlier else []
     again = f", {done.retries} of them again" if done.retries else ""
-    lines += [
-        f"{done.rows:,} files into {printable(done.to)} in {done.seconds:.1f} s "
-        f"({done.pages:,} pages, {done.requests:,} requests{again}, {size(done.received)})"
-    ]
+    traffic = f"{done.pages:,} pages, {done.requests:,} requests{again}, {size(done.received)}"
+    lines += [f"{done.rows:,} files into {printable(done.to)} in {done.seconds:.1f} s ({traffic})"]
     lines += [f"look at it: {printable(done.query)}"] if done.query else []
     return "\n".join(lines)
 
@@ -97,14 +95,8 @@ def progress() -> Iterator[OnPage | None]:
 
 
 def _jsonl(page: Page, rows: int, first: bool) -> str:  # noqa: ARG001, FBT001 - one form among others
-    wanted = set(page.files.column("id").to_pylist())
-    lines = []
-    for file in file_objects(page.body):
-        file_id = str(msgspec.json.decode(file, type=dict[str, object])["id"])
-        if file_id in wanted:
-            wanted.remove(file_id)
-            lines.append(one_line(file) + "\n")
-    return "".join(lines[:rows])
+    given = dict(reversed(file_objects(page.body)))  # of an id that comes twice, the first
+    return "".join(f"{one_line(given[file_id])}\n" for file_id in page.files.column("id").slice(0, rows).to_pylist())
 
 
 def _csv(page: Page, rows: int, first: bool) -> str:  # noqa: FBT001 - one form among others

@@ -1,15 +1,22 @@
-"""When a request is sent again, and after how long: the official clients' rules."""
+"""Requests that are sent again: when, after how long, and how many there were."""
 
 from __future__ import annotations
 
+import logging
+import random
+import ssl
 import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from threading import Lock
 from typing import Final
 
 import httpx
-import msgspec
 from httpx_retries import Retry
 
-from files_source.errors import MalformedBody
+from files_source.errors import OUT_OF_QUOTA, ConfigError, Fault, MalformedBody
 
 MAX_RETRIES: Final = 5
 """Waits of 0.5, 1, 2, 4 and 8 seconds: enough for a rate limit by the minute to let a page through."""
@@ -18,6 +25,7 @@ _STATUSES: Final = frozenset({408, 409, 429})
 _LONGEST_OBEYED: Final = 60.0
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 8.0
+_DOUBLINGS: Final = 10
 
 
 class AnswerToRetry(httpx.HTTPError):
@@ -31,11 +39,21 @@ class RetryRules(Retry):
     off, and after a body that is cut short or not the JSON promised. `x-should-retry` overrides the
     status. `retry-after-ms`, then `Retry-After` (seconds or a date) set the wait up to a minute;
     a longer one is not obeyed. Without them it doubles from 0.5 s to 8 s, less up to a quarter.
+    What no repetition cures is not sent again: an exhausted quota, an untrusted certificate.
     """
 
     def is_retryable_status_code(self, status_code: int) -> bool:  # noqa: ARG002 - check_answer decides: it sees the headers
         """Leave every status to `check_answer`."""
         return False
+
+    def is_retryable_exception(self, exception: Exception) -> bool:
+        """Tell whether a failure may pass."""
+        return super().is_retryable_exception(exception) and not is_untrusted(exception)
+
+    def backoff_strategy(self) -> float:
+        """Return the seconds before the next try where the server asks for none."""
+        wait = _FIRST_WAIT * 2 ** min(self.attempts_made - 1, _DOUBLINGS)
+        return min(wait, _LONGEST_WAIT) * random.uniform(0.75, 1)  # noqa: S311 - so that clients do not return together
 
     def sleep(self, response: httpx.Response | Exception) -> None:
         """Wait for as long as the server asks, or the back-off says."""
@@ -44,23 +62,41 @@ class RetryRules(Retry):
 
 
 def rules(max_retries: int = MAX_RETRIES) -> RetryRules:
-    """Return the rules for calls that may be repeated without harm."""
-    return _rules(max_retries, httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, MalformedBody)
+    """Return the rules for calls that may be repeated without harm.
+
+    Raises:
+        ConfigError: *max_retries* is negative.
+    """
+    return _rules(
+        max_retries,
+        httpx.TimeoutException,
+        httpx.NetworkError,
+        httpx.RemoteProtocolError,
+        httpx.DecodingError,
+        MalformedBody,
+    )
 
 
 def upload_rules(max_retries: int = MAX_RETRIES) -> RetryRules:
-    """Return the rules for an upload: once it may have arrived, only an answer asks for it again."""
-    return _rules(max_retries, httpx.ConnectError, httpx.ConnectTimeout)
+    """Return the rules for an upload: once it may have arrived, only an answer asks for it again.
+
+    Raises:
+        ConfigError: *max_retries* is negative.
+    """
+    return _rules(max_retries, *NEVER_ARRIVED)
+
+
+NEVER_ARRIVED: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+"""Failures before the first byte was sent."""
 
 
 def _rules(max_retries: int, *failures: type[Exception]) -> RetryRules:
+    if max_retries < 0:
+        raise ConfigError(f"max_retries is {max_retries}: give 0 or more")
     return RetryRules(
         total=max_retries,
         allowed_methods=("GET", "POST", "DELETE"),
         retry_on_exceptions=(*failures, AnswerToRetry),
-        backoff_factor=_FIRST_WAIT / 2,  # httpx-retries doubles it once before the first wait
-        backoff_jitter=0.25,
-        max_backoff_wait=_LONGEST_WAIT,
         validate_response=check_answer,
     )
 
@@ -70,7 +106,7 @@ def check_answer(response: httpx.Response) -> None:
 
     Raises:
         AnswerToRetry: the status and headers say to try again.
-        MalformedBody, httpx.TransportError: the body is not what was promised, or is cut short.
+        MalformedBody, httpx.HTTPError: the body is not what was promised, or is cut short.
     """
     told = response.headers.get("x-should-retry")
     if told == "true" or (told != "false" and _says_again(response)):
@@ -83,35 +119,123 @@ def check_answer(response: httpx.Response) -> None:
 
 def asked_wait(headers: httpx.Headers) -> float | None:
     """Return the seconds that the server asks to wait, where it asks for no more than a minute."""
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            wait = float(headers[name]) * scale
-        except KeyError:
-            continue
-        except ValueError:
-            wait = _until_date(headers[name])
-        if 0 < wait <= _LONGEST_OBEYED:
-            return wait
-    return None
+    wait = _number(headers.get("retry-after-ms")) / 1000 or _number(headers.get("retry-after"))
+    if not wait and (date := http_date(headers.get("retry-after"))):
+        wait = (date - datetime.now(UTC)).total_seconds()
+    return wait if 0 < wait <= _LONGEST_OBEYED else None
 
 
-def _until_date(text: str) -> float:
+def http_date(text: str | None) -> datetime | None:
+    """Return the instant that a header names, in UTC where it names no zone; None where it names none."""
     try:
-        return Retry().parse_retry_after(text)
+        date = parsedate_to_datetime(text or "")
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def is_untrusted(error: BaseException) -> bool:
+    """Tell whether a connection failed because nobody we trust vouches for the server's certificate."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
+class Meter(httpx.BaseTransport):
+    """A transport that counts what really goes out and comes in, and keeps secrets out of the log.
+
+    Args:
+        transport: the way to the server.
+        redact: returns a text without the secrets of whoever asks.
+
+    Attributes:
+        requests: requests sent, those sent again included.
+        retries: how many of them were sent again.
+        received: bytes of the answers' bodies, as they travelled.
+    """
+
+    def __init__(self, transport: httpx.BaseTransport, redact: Callable[[str], str]) -> None:
+        self.requests = 0
+        self.retries = 0
+        self.received = 0
+        self._transport = transport
+        self._redact = redact
+        self._lock = Lock()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        tries = request.extensions.get("tries", 0)
+        request.extensions["tries"] = tries + 1
+        with self._lock:
+            self.requests += 1
+            self.retries += tries > 0
+        token = _redact_log.set(self._redact)
+        try:
+            response = self._transport.handle_request(request)
+        finally:
+            _redact_log.reset(token)
+        phrase = self._redact(response.reason_phrase)
+        response.extensions["reason_phrase"] = phrase.encode("ascii", errors="replace")
+        self._count(response.num_bytes_downloaded)
+        response.stream = _Counted(response.stream, self._count)
+        return response
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _count(self, size: int) -> None:
+        with self._lock:
+            self.received += size
+
+
+class _Counted(httpx.SyncByteStream):
+    """An answer's body that tells its size as it arrives."""
+
+    def __init__(self, stream: httpx.SyncByteStream, count: Callable[[int], None]) -> None:
+        self._stream = stream
+        self._count = count
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._stream:
+            self._count(len(part))
+            yield part
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+_redact_log: ContextVar[Callable[[str], str] | None] = ContextVar("redact_log", default=None)
+
+
+class _WithoutSecrets(logging.Filter):
+    """Takes out of httpcore's log what a server echoes of the secrets: it shows every answer's headers."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        redact = _redact_log.get()
+        if redact is not None:
+            record.msg, record.args = redact(record.getMessage()), ()
+        return True
+
+
+logging.getLogger("httpcore.http11").addFilter(_WithoutSecrets())
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
     except ValueError:
         return 0.0
 
 
 def _says_again(response: httpx.Response) -> bool:
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        return not _is_out_of_quota(response.read())
+        return not _is_out_of_quota(response)
     return response.status_code in _STATUSES or response.is_server_error
 
 
-def _is_out_of_quota(body: bytes) -> bool:
+def _is_out_of_quota(response: httpx.Response) -> bool:
     """Tell the 429 that no wait cures from the one that asks for patience."""
     try:
-        answer = msgspec.json.decode(body, type=dict[str, dict[str, object]])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Fault.read(response.read()).code == OUT_OF_QUOTA
+    except httpx.HTTPError:
         return False
-    return answer.get("error", {}).get("code") == "insufficient_quota"

@@ -17,7 +17,7 @@ from dlt.extract.resource import DltResource
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from files_source.accounts import DEFAULT_NAME, Account, Authentication
-from files_source.client import FilesClient
+from files_source.client import TIMEOUT, FilesClient
 from files_source.coverage import Coverage, Remembered, Span
 from files_source.errors import ConfigError
 from files_source.incremental import MICROSECONDS, Increment, OnPage
@@ -49,6 +49,7 @@ def openai_files(
     headers: dict[str, str] | None = None,
     authentication: Authentication = "bearer",
     ca_bundle: str | None = None,
+    timeout: float | None = None,
     max_retries: int = MAX_RETRIES,
     client: Any = None,
     on_page: Any = None,
@@ -104,7 +105,10 @@ def openai_files(
     )
     def files(created_at: dlt.sources.incremental[datetime] = created_at) -> Iterator[object]:
         own = client is None
-        connected = FilesClient(whose, ca_bundle=ca_bundle, max_retries=max_retries) if own else client
+        patience = TIMEOUT if timeout is None else timeout
+        connected = (
+            FilesClient(whose, timeout=patience, max_retries=max_retries, ca_bundle=ca_bundle) if own else client
+        )
         with connected if own else nullcontext():
             yield from _load(
                 connected,

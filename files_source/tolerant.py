@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 import pyarrow as pa
 
 from files_source.errors import DecodeError, MalformedBody, excerpt
+from files_source.schema import TIMESTAMP
 
 EARLIEST: Final = -62_135_596_800
 """Unix seconds of the year 1, the first that a Python datetime can hold."""
@@ -22,8 +22,11 @@ LATEST: Final = 253_402_300_799
 
 _LARGEST: Final = 2**63 - 1
 _DIGITS: Final = 30
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 _NULL: Final = b"null"
 _EMPTY: Final = (_NULL, b'""')
+_MISSING: Final = msgspec.Raw(_NULL)
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
@@ -32,7 +35,7 @@ _ESCAPE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class RawPage:
-    """Rows without account, times as microseconds since 1970, beside what the answer says of more."""
+    """Rows without account, beside what the answer says of more."""
 
     rows: pa.Table
     has_more: bool | None
@@ -51,9 +54,9 @@ def read(body: bytes) -> RawPage:
 
     Taken as meant: a bare array instead of the envelope, `data: null` for no files, numbers as
     strings, times as floats or ISO 8601 text (UTC where it names no zone), a missing `object`,
-    half of a surrogate pair (it stands as its escape, such as `\ud800`). A size that its column
-    cannot hold (a negative one) is null there and kept as it came in `extra`, as is every field
-    without a column.
+    half of a surrogate pair (it stands as its escape, such as `\ud800`). A negative size is null
+    in its column and kept as it came in `extra`, as is every field without a column. Of a field
+    that a file has twice the last counts, as in any JSON reader.
 
     Raises:
         MalformedBody: the body is not JSON, or is cut short.
@@ -61,177 +64,189 @@ def read(body: bytes) -> RawPage:
     """
     text = body.removeprefix(b"\xef\xbb\xbf")
     answer = _parse(text)
-    items, envelope = (answer, {}) if isinstance(answer, list) else (_items(answer, text), answer)
-    rows = [_row(item, position) for position, item in enumerate(items)]
-    columns = [pa.array([row[name] for row in rows], kind) for name, kind in _KINDS.items()]
+    envelope, files = (answer, _files(_data(answer))) if isinstance(answer, dict) else ({}, _files(answer))
+    columns: dict[str, pa.Array] = {}
+    for name in _COLUMNS:
+        columns[name] = _taken(name, files, columns.get("id"))
+    columns["extra"] = pa.array([msgspec.json.encode(left).decode() if left else None for left in files], pa.string())
     return RawPage(
-        pa.table(columns, names=list(_KINDS)),
+        pa.table(columns),
         has_more=_flag(bytes(envelope.get("has_more", _NULL))),
         last_id=_name(bytes(envelope.get("last_id", _NULL))),
     )
 
 
-def _parse(text: bytes) -> _Object | list[msgspec.Raw]:
+def _parse(text: bytes) -> _Object | msgspec.Raw:
+    """Return the fields of the envelope, or the array that stands without one."""
     try:
-        return msgspec.json.decode(text, type=_Object | list[msgspec.Raw])
+        answer = msgspec.json.decode(text, type=_Object | list[msgspec.Raw])
     except msgspec.ValidationError:
         raise DecodeError(f"the answer is no listing of files: {excerpt(text)}") from None
     except (msgspec.DecodeError, RecursionError):
-        readable = _ESCAPE.sub(_spell_out, text)
+        readable = _ESCAPE.sub(_spelt_out, text)
         if readable != text:
             return _parse(readable)
-        raise MalformedBody(f"the answer is not JSON, or is cut short: {excerpt(text)}") from None
+        raise MalformedBody(f"the answer is not JSON, or is cut short: {excerpt(text) or 'it is empty'}") from None
+    return answer if isinstance(answer, dict) else msgspec.Raw(text)
 
 
-def _spell_out(escape: re.Match[bytes]) -> bytes:
+def _spelt_out(escape: re.Match[bytes]) -> bytes:
     """Turn the escape of half a surrogate pair, which no UTF-8 can hold, into its own spelling."""
     return b"\\" + escape[0] if escape["half"] else escape[0]
 
 
-def _items(answer: _Object, text: bytes) -> list[msgspec.Raw]:
+def _data(answer: _Object) -> msgspec.Raw:
     if "data" not in answer:
-        raise DecodeError(f"the answer has no 'data', so it is no listing of files: {excerpt(text)}")
+        shown = excerpt(msgspec.json.encode(answer))
+        raise DecodeError(f"the answer has no 'data', so it is no listing of files: {shown}", field="data")
+    return answer["data"]
+
+
+def _files(data: msgspec.Raw) -> list[_Object]:
     try:
-        return msgspec.json.decode(answer["data"], type=list[msgspec.Raw] | None) or []
-    except msgspec.DecodeError:
-        raise DecodeError(f"'data' of the answer is no list: {excerpt(bytes(answer['data']))}") from None
-
-
-def _row(item: msgspec.Raw, position: int) -> dict[str, object]:
+        return msgspec.json.decode(data, type=list[_Object] | None) or []
+    except msgspec.ValidationError:
+        pass
     try:
-        fields = msgspec.json.decode(item, type=_Object)
-    except msgspec.DecodeError:
-        shown = excerpt(bytes(item))
-        raise DecodeError(f"file {position + 1} of the page is no object: {shown}", value=shown) from None
-    row: dict[str, object] = {}
-    kept = {name: bytes(raw) for name, raw in fields.items() if name not in _READERS}
-    for name, read_value in _READERS.items():
-        raw = bytes(fields.get(name, _NULL))
-        try:
-            row[name] = value = read_value(raw)
-        except _Refused as reason:
-            raise _error(fields, name, str(reason), position) from None
-        if value is None and raw not in _EMPTY:
-            kept[name] = raw
-    row["extra"] = _joined(kept) if kept else None
-    return row
+        items = msgspec.json.decode(data, type=list[msgspec.Raw])
+    except msgspec.ValidationError:
+        shown = excerpt(bytes(data))
+        raise DecodeError(f"'data' of the answer is no list: {shown}", field="data", value=shown) from None
+    position, item = next((number, item) for number, item in enumerate(map(bytes, items), 1) if item[:1] != b"{")
+    raise DecodeError(f"file {position} of the page is no object: {excerpt(item)}", value=excerpt(item))
 
 
-def _error(fields: _Object, name: str, reason: str, position: int) -> DecodeError:
-    file_id = _name(bytes(fields.get("id", _NULL)))
-    value = excerpt(bytes(fields[name])) if name in fields else None
-    file = f"file {file_id!r}" if file_id else f"file {position + 1} of the page"
-    found = f"has no {name}" if value is None else f"has {name} = {value}"
-    return DecodeError(f"{file} {found}: {reason}", file_id=file_id, field=name, value=value)
+def _taken(name: str, files: list[_Object], ids: pa.Array | None) -> pa.Array:
+    """Take a column out of *files*: all at once where every value is as promised, else value by value."""
+    column = _COLUMNS[name]
+    raws = [file.pop(name, _MISSING) for file in files]
+    try:
+        values = column.promised.decode(b"[" + b",".join(raws) + b"]")
+    except msgspec.ValidationError:
+        return pa.array([_value(name, *place, ids) for place in enumerate(zip(raws, files, strict=True))], column.kind)
+    return pa.array(values, column.promised_kind).cast(column.kind)
 
 
-def _text(raw: bytes) -> str:
-    value = _loaded(raw)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise _Refused("the API promises text here")
+def _value(name: str, position: int, raw: msgspec.Raw, file: _Object, ids: pa.Array | None) -> object:
+    """Read one value, and put it back into *file* where its column cannot hold it."""
+    json = bytes(raw)
+    try:
+        value = _COLUMNS[name].read(json)
+    except _Refused as reason:
+        file_id = None if ids is None else ids[position].as_py()
+        whose = f"file {position + 1} of the page" if file_id is None else f"file {excerpt(file_id.encode())!r}"
+        shown = None if raw is _MISSING else excerpt(json)
+        found = f"has no {name}" if shown is None else f"has {name} = {shown}"
+        raise DecodeError(f"{whose} {found}: {reason}", file_id=file_id, field=name, value=shown) from None
+    if value is None and json not in _EMPTY:
+        file[name] = raw
     return value
 
 
-def _identifier(raw: bytes) -> str:
-    value = _text(raw)
+def _text(json: bytes) -> str:
+    if json.removeprefix(b"-").isdigit():
+        return json.decode()
+    if not json.startswith(b'"'):
+        raise _Refused("the API promises text here")
+    return msgspec.json.decode(json, type=str)
+
+
+def _identifier(json: bytes) -> str:
+    value = _text(json)
     if not value:
         raise _Refused("a file cannot be told apart by this")
     return value
 
 
-def _object_type(raw: bytes) -> str:
-    return "file" if raw == _NULL else _text(raw)
+def _object_type(json: bytes) -> str:
+    return "file" if json == _NULL else _text(json)
 
 
-def _optional_text(raw: bytes) -> str | None:
-    if raw == _NULL:
+def _optional_text(json: bytes) -> str | None:
+    if json == _NULL:
         return None
-    return _text(raw) if raw.startswith(b'"') else raw.decode()
+    return _text(json) if json.startswith(b'"') else json.decode()
 
 
-def _size(raw: bytes) -> int | None:
-    if raw in _EMPTY:
+def _size(json: bytes) -> int | None:
+    if json in _EMPTY:
         return None
-    number = int(raw) if raw.isdigit() else _number(raw)
+    number = _number(json)
     if number != int(number) or number > _LARGEST:
-        raise _Refused("a size is a whole number of bytes")
+        raise _Refused("a size is a whole number of bytes, below 2**63")
     return int(number) if number >= 0 else None
 
 
-def _moment(raw: bytes) -> int:
-    seconds = int(raw) if raw.isdigit() else _seconds(raw)
-    if not EARLIEST <= seconds <= LATEST:
+def _moment(json: bytes) -> int:
+    seconds = _seconds(json)
+    if not EARLIEST <= seconds < LATEST + 1:
         raise _Refused("a time is in Unix seconds; is this in milliseconds?")
     return int(seconds * 1_000_000)
 
 
-def _optional_moment(raw: bytes) -> int | None:
-    return None if raw in _EMPTY else _moment(raw)
+def _optional_moment(json: bytes) -> int | None:
+    return None if json in _EMPTY else _moment(json)
 
 
-def _seconds(raw: bytes) -> Decimal:
+def _seconds(json: bytes) -> Decimal:
     try:
-        return _number(raw)
+        return _number(json)
     except _Refused:
-        value = _loaded(raw)
-        try:
-            moment = datetime.fromisoformat(value if isinstance(value, str) else "")
-        except ValueError:
-            raise _Refused("the API promises a time here, in Unix seconds") from None
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        since = aware - datetime.fromtimestamp(0, UTC)
-        return Decimal(since.days * 86_400 + since.seconds) + Decimal(since.microseconds) / 1_000_000
-
-
-def _number(raw: bytes) -> Decimal:
+        pass
     try:
-        number = Decimal(raw.decode().strip('"').strip())
+        moment = datetime.fromisoformat(_text(json))
+    except (_Refused, ValueError):
+        raise _Refused("the API promises a time here, in Unix seconds") from None
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+    return Decimal(since // _MICROSECOND) / 1_000_000
+
+
+def _number(json: bytes) -> Decimal:
+    try:
+        number = Decimal(json.decode().strip('"'))
     except InvalidOperation:
         raise _Refused("the API promises a number here") from None
     if not number.is_finite() or abs(number.adjusted()) > _DIGITS:
-        raise _Refused("the API promises a number here")
+        raise _Refused("no file has a number like this")
     return number
 
 
-def _loaded(raw: bytes) -> object:
+def _flag(json: bytes) -> bool | None:
+    if json not in _FLAGS:
+        shown = excerpt(json)
+        raise DecodeError(
+            f"'has_more' of the answer is neither true nor false: {shown}", field="has_more", value=shown
+        )
+    return _FLAGS[json]
+
+
+def _name(json: bytes) -> str | None:
+    """Return an id where there is one to go on from."""
     try:
-        return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
-        raise _Refused("the API promises something else here") from None
-
-
-def _flag(raw: bytes) -> bool | None:
-    if raw not in _FLAGS:
-        raise DecodeError(f"'has_more' of the answer is neither true nor false: {excerpt(raw)}")
-    return _FLAGS[raw]
-
-
-def _name(raw: bytes) -> str | None:
-    """Return an id where there is one to show or to go on from."""
-    try:
-        return _identifier(raw)
+        return _identifier(json)
     except _Refused:
         return None
 
 
-def _joined(fields: dict[str, bytes]) -> str:
-    return "{" + ",".join(f"{json.dumps(name)}:{raw.decode()}" for name, raw in fields.items()) + "}"
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """How a column is read.
+
+    Attributes:
+        promised: reads the values of all files at once, where they are what the API promises.
+        promised_kind: the type of what that gives.
+        read: reads one value, however far it strays.
+        kind: the type of what that gives, and of the column.
+    """
+
+    promised: msgspec.json.Decoder[list[object]]
+    promised_kind: pa.DataType
+    read: Callable[[bytes], object]
+    kind: pa.DataType
+
+
+def _column(promised: object, read: Callable[[bytes], object], kind: pa.DataType) -> _Column:
+    ...
 
 
 _FLAGS: Final = {_NULL: None, b"true": True, b"false": False}
-_READERS: Final[dict[str, Callable[[bytes], object]]] = {
-    "id": _identifier,
-    "bytes": _size,
-    "created_at": _moment,
-    "filename": _text,
-    "object": _object_type,
-    "purpose": _text,
-    "status": _optional_text,
-    "expires_at": _optional_moment,
-    "status_details": _optional_text,
-}
-_KINDS: Final = {
-    name: pa.int64() if name in ("bytes", "created_at", "expires_at") else pa.string() for name in (*_READERS, "extra")
-}

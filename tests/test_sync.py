@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-import dlt
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -262,7 +261,9 @@ class TestAnotherPlace:
         sync(place, client=connect())
         assert loaded(place) == sorted(emulator.ids())
 
-    def test_a_full_refresh_holds_what_is_there_now(self, place: str, emulator: Emulator, clock: Clock, connect: Connect):
+    def test_a_full_refresh_holds_what_is_there_now(
+        self, place: str, emulator: Emulator, clock: Clock, connect: Connect
+    ):
         """Everything is loaded again in place of what was there; the next run goes on from it."""
         emulator.populate(500, start=NOW - YEAR, end=NOW - 61)
         sync(place, client=connect())

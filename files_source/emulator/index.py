@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import heapq
 import json
-import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
+from math import floor
 from typing import Final, Literal
 
 Order = Literal["asc", "desc"]
@@ -25,7 +25,7 @@ _FEW: Final = 16
 
 def key(second: float, arrival: int) -> int:
     """Return what a file is sorted by: the second of its creation, then its arrival, in one number."""
-    return (math.floor(second) << _ARRIVAL_BITS) + arrival
+    return (floor(second) << _ARRIVAL_BITS) + arrival
 
 
 def arrival(key: int) -> int:
