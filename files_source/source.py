@@ -35,7 +35,7 @@ _Cursor = dlt.sources.incremental[datetime]
 
 @dlt.source(name="openai_files")
 def openai_files(
-    created_at: dlt.sources.incremental[datetime] = dlt.sources.incremental("created_at", primary_key=()),  # noqa: B008 - dlt reads the default as a declaration
+    created_at: dlt.sources.incremental[datetime] = dlt.sources.incremental[datetime]("created_at", primary_key=()),  # noqa: B008 - dlt reads the default as a declaration
     *,
     purpose: str | None = None,
     limit: int = MAX_LIMIT,
