@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 
-.PHONY: help demo test lint format unit crash wheel pythons clean
+.PHONY: help demo test lint format unit readme crash wheel pythons clean
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,10 @@ unit: $(DEVELOPED) ## Run the tests, with branch coverage
 	$(BIN)/coverage run -m pytest -n auto --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+readme: $(DEVELOPED) ## Write the parts of the README that are made from the program, and its picture
+	$(BIN)/python -m tests.readme
+	$(BIN)/python -m tests.picture
 
 crash: $(DEVELOPED) ## Kill 100 runs at moments spread over all they do, and run again
 	CRASH_KILLS=25 $(BIN)/python -m pytest -n auto tests/test_crash.py

@@ -1,0 +1,48 @@
+"""The parts of the README that are made from the program: `make readme` writes them, a test compares them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from files_source.schema import FILES, description
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def written(text: str) -> str:
+    """Return *text* with its made parts as they should be."""
+    for name, made in (("columns", columns()), ("help", usage())):
+        text = re.sub(
+            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
+            lambda found: found[1] + made + found[2],
+            text,
+            flags=re.DOTALL,
+        )
+    return text
+
+
+def columns() -> str:
+    """Return the columns of FILES as a table."""
+    rows = ["| column | type | null | meaning |", "|---|---|---|---|"]
+    rows += [
+        f"| `{field.name}` | {field.type} | {'yes' if field.nullable else ''} | {description(field.name)} |"
+        for field in FILES
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def usage() -> str:
+    """Return what the command line says of itself."""
+    program = Path(sys.executable).with_name("files-source")
+    environment = os.environ | {"COLUMNS": "100", "TERM": "dumb"}
+    printed = subprocess.run([program, "--help"], env=environment, check=True, capture_output=True, text=True).stdout
+    lines = "\n".join(line.rstrip() for line in printed.strip().splitlines())
+    return f"```text\n$ files-source --help\n{lines}\n```\n"
+
+
+if __name__ == "__main__":
+    README.write_text(written(README.read_text()))
