@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Final, Literal
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 from files_source.errors import ConfigError
@@ -116,8 +116,11 @@ class Account:
         An excerpt that ends within one of them hides the part, too. Values shorter than four
         characters stay: they are no secrets, and part of any text.
         """
-        words = {word for value in (self.api_key or "", *self.headers.values()) for word in (value, *value.split())}
-        spellings = {spelling for word in words if len(word) >= _SHORTEST_SECRET for spelling in _spellings(word)}
+        values = (self.api_key or "", *self.headers.values())
+        secrets = {secret for value in values for secret in (value, value.rpartition(" ")[2])}
+        spellings = {
+            spelling for secret in secrets if len(secret) >= _SHORTEST_SECRET for spelling in _spellings(secret)
+        }
         for spelling in sorted(spellings, key=len, reverse=True):
             text = text.replace(spelling, _HIDDEN)
             for length in range(min(len(spelling), len(text)), _SHORTEST_SECRET - 1, -1):
@@ -145,12 +148,8 @@ def _variable(name: str) -> str | None:
 def _checked_base_url(text: str) -> str:
     if "://" not in text:  # what stands here may be a key: it is not shown
         raise ConfigError(f"the base URL begins with neither http:// nor https://: give one such as {OPENAI_BASE_URL}")
-    try:
-        parts = urlsplit(text.strip())
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = None
-    if not usable:
+    parts = _address(text)
+    if parts is None:
         raise ConfigError(f"base URL {_without_secrets(text)!r} is no http(s) address, such as {OPENAI_BASE_URL}")
     if "@" in parts.netloc:
         raise ConfigError(f"base URL {_without_secrets(text)!r} holds a user or password: give the key as api_key")
@@ -159,6 +158,15 @@ def _checked_base_url(text: str) -> str:
             f"base URL {_without_secrets(text)!r} must end before '?' and '#': give extra headers instead"
         )
     return urlunsplit(parts._replace(netloc=parts.netloc.lower(), path=parts.path.rstrip("/"), query="", fragment=""))
+
+
+def _address(text: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(text.strip())
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # of a port or an IPv6 address
+        return None
+    return parts if usable else None
 
 
 def _without_secrets(text: str) -> str:

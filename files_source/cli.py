@@ -4,98 +4,72 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn
 
 import typer
+from typer.main import get_command
 
 from files_source.errors import ConfigError, FilesSourceError
+from files_source.exits import Interrupted, status_of
 
 if TYPE_CHECKING:
     from files_source.client import FilesClient
 
-_FAILED: Final = 1
-_WRONG_USAGE: Final = 2
-_INTERRUPTED: Final = 130
+_NAME: Final = "files-source"
 
 app = typer.Typer(
-    name="files-source",
+    name=_NAME,
     help="The inventory of every file behind OpenAI's Files API: in DuckDB, in Parquet, or as lines.",
     epilog="The key comes from OPENAI_API_KEY, never from the command line.",
     add_completion=False,
     rich_markup_mode=None,
-    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
-class Order(StrEnum):
-    asc = "asc"
-    desc = "desc"
-
-
-class Format(StrEnum):
-    jsonl = "jsonl"
-    table = "table"
-    csv = "csv"
-
-
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and end with its exit status.
-
-    0: all that was asked for was done. 1: it failed. 2: wrong usage. 130: interrupted.
-    """
-    sys.exit(_status(arguments))
-
-
-def _status(arguments: Sequence[str] | None) -> int:
+    """Run the command line and end with its exit status, as `exits.status_of` says."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
     os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")  # an error is one line of ours, not dlt's log
-    try:
-        return int(app(arguments, standalone_mode=False) or 0)
-    except typer.Exit as end:
-        return end.exit_code
-    except typer.TyperException as error:
-        return _fail(getattr(error, "format_message", error.__str__)(), _WRONG_USAGE)
-    except ConfigError as error:
-        return _fail(str(error), _WRONG_USAGE)
-    except FilesSourceError as error:
-        return _fail(str(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted: nothing is half-loaded, and the next run goes on from here", _INTERRUPTED)
+    sys.exit(status_of(lambda: _run(given)))
 
 
-def _fail(message: str, status: int = _FAILED) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return status
+def _run(arguments: list[str]) -> None:
+    """Run a command as typer would, which keeps some errors for itself."""
+    command = get_command(app)
+    with command.make_context(_NAME, arguments) as context:
+        command.invoke(context)
 
 
 @app.callback(invoke_without_command=True)
 def connect(
     context: typer.Context,
-    base_url: Annotated[str | None, typer.Option(help="The server, otherwise OPENAI_BASE_URL or OpenAI's own.")] = None,
-    organization: Annotated[str | None, typer.Option(help="Otherwise OPENAI_ORG_ID.")] = None,
-    project: Annotated[str | None, typer.Option(help="Otherwise OPENAI_PROJECT_ID.")] = None,
-    ca_bundle: Annotated[
-        Path | None, typer.Option(help="A PEM file of authorities to trust beside the usual ones.")
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="The server; otherwise OPENAI_BASE_URL, or OpenAI's own.")
     ] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait for an answer.", show_default="600")] = None,
+    organization: Annotated[str | None, typer.Option(metavar="ID", help="Otherwise OPENAI_ORG_ID.")] = None,
+    project: Annotated[str | None, typer.Option(metavar="ID", help="Otherwise OPENAI_PROJECT_ID.")] = None,
+    ca_bundle: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="A PEM file of authorities to trust beside the usual ones.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", max=86_400, help="How long to wait for an answer; otherwise 600.")
+    ] = None,
     max_retries: Annotated[
-        int | None, typer.Option(min=0, help="How often to send a request again.", show_default="5")
+        int | None, typer.Option(metavar="N", min=0, help="How often to send a request again; otherwise 5.")
     ] = None,
 ) -> None:
     """Say which server, and how patiently."""
     if context.invoked_subcommand is None:
         print(context.get_help())
-        raise typer.Exit
+        return
     given = {
         "base_url": base_url,
         "organization": organization,
@@ -107,9 +81,19 @@ def connect(
     context.obj = {name: value for name, value in given.items() if value is not None}
 
 
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!a} is no time: give ISO 8601, such as 2026-01-31 or 2026-01-31T12:00Z"
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 FileId = Annotated[str, typer.Argument(metavar="ID", help="A file's id, such as file-abc123.", show_default=False)]
-Purpose = Annotated[str | None, typer.Option(help="Only files of this purpose, such as batch.")]
-Limit = Annotated[int | None, typer.Option(min=1, max=10_000, help="Files a page.", show_default="10000")]
+Purpose = Annotated[str | None, typer.Option(metavar="PURPOSE", help="Only files of this purpose, such as batch.")]
+Limit = Annotated[int | None, typer.Option(metavar="N", min=1, max=10_000, help="Files a page; otherwise 10000.")]
 
 
 @app.command("list")
@@ -117,10 +101,12 @@ def list_files(
     context: typer.Context,
     after: Annotated[str | None, typer.Option(metavar="ID", help="Start after this file.")] = None,
     limit: Limit = None,
-    order: Annotated[Order, typer.Option(help="By created_at.")] = Order.desc,
+    order: Annotated[Literal["asc", "desc"], typer.Option(help="By created_at.")] = "desc",
     purpose: Purpose = None,
-    max_items: Annotated[int | None, typer.Option(min=1, help="Stop after so many files.")] = None,
-    form: Annotated[Format, typer.Option("--format", help="jsonl: as the API gave it.")] = Format.jsonl,
+    max_items: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after so many files.")] = None,
+    form: Annotated[
+        Literal["jsonl", "table", "csv"], typer.Option("--format", help="jsonl is what the API gave, a file a line.")
+    ] = "jsonl",
 ) -> None:
     """Print the files, newest first, one JSON object a line."""
     from files_source import printing
@@ -128,10 +114,9 @@ def list_files(
 
     size = min(limit or MAX_LIMIT, max_items or MAX_LIMIT)
     with _client(context) as client:
-        pages = client.pages(after=after, limit=size, order=order.value, purpose=purpose)
-        for text in printing.listing(pages, form=form.value, most=max_items):
-            sys.stdout.write(text)
-            sys.stdout.flush()
+        pages = client.pages(after=after, limit=size, order=order, purpose=purpose)
+        for text in printing.listing(pages, form=form, most=max_items):
+            printing.show(text)
 
 
 @app.command()
@@ -146,35 +131,32 @@ def content(
     context: typer.Context,
     file_id: FileId,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A file to write; otherwise standard output.")
+        Path | None, typer.Option("-o", "--output", metavar="PATH", help="Write it here, whole or not at all.")
     ] = None,
 ) -> None:
-    """Write the bytes of a file to standard output, or whole to --output."""
+    """Write a file's bytes to standard output, or to --output."""
     with _client(context) as client:
+        chunks = client.content(file_id)
         if output is None:
-            for chunk in client.content(file_id):
+            for chunk in chunks:
                 sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
-            return
-        unfinished = output.with_name(f"{output.name}.unfinished")
-        try:
-            with unfinished.open("wb") as file:
-                for chunk in client.content(file_id):
-                    file.write(chunk)
-            unfinished.replace(output)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        else:
+            _write_whole(output, chunks)
 
 
 @app.command()
 def upload(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(help="The file to upload.", show_default=False)],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The file to upload.", show_default=False)],
     purpose: Annotated[
-        str, typer.Option(help="What it is for: assistants, batch, fine-tune, vision, user_data, evals.")
+        str,
+        typer.Option(
+            metavar="PURPOSE", help="What it is for: assistants, batch, fine-tune, vision, user_data or evals."
+        ),
     ],
     expires_after: Annotated[
-        int | None, typer.Option(metavar="SECONDS", help="Seconds until it expires, 3600 to 2592000.")
+        int | None, typer.Option(metavar="SECONDS", help="How long it is kept: 3600 to 2592000.")
     ] = None,
 ) -> None:
     """Upload a file and print its File object."""
@@ -189,9 +171,9 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete a file for good, after asking."""
-    if not yes:
-        typer.confirm(f"Delete {file_id!a} for good?", abort=True, err=True)
     with _client(context) as client:
+        if not (yes or _agreed(f"Delete {file_id!a} for good?")):
+            raise FilesSourceError("nothing was deleted: answer y, or give --yes")
         _print_object(client.delete(file_id))
 
 
@@ -203,12 +185,16 @@ def sync(
     ] = "inventory.duckdb",
     purpose: Purpose = None,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only files created then or later (ISO 8601).")
+        datetime | None,
+        typer.Option(metavar="TIME", parser=_moment, help="Only files created then or later: ISO 8601, in UTC."),
     ] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Only files created before then.")] = None,
+    until: Annotated[
+        datetime | None, typer.Option(metavar="TIME", parser=_moment, help="Only files created before then.")
+    ] = None,
     limit: Limit = None,
     overlap: Annotated[
-        int | None, typer.Option(min=0, help="Seconds until a file counts as settled.", show_default="60")
+        int | None,
+        typer.Option(metavar="SECONDS", min=0, help="How long a file may still get neighbours; otherwise 60."),
     ] = None,
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", help="Load everything again, in place of what is there.")
@@ -216,37 +202,42 @@ def sync(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Load the files that a database or folder lacks into it."""
+    if since is not None and until is not None and since >= until:
+        raise ConfigError("--since is not before --until: no file can be meant")
     from dataclasses import asdict
 
     from files_source import printing
     from files_source.sync import sync as run
 
     with printing.progress() as on_page:
-        done = run(
-            to,
-            purpose=purpose,
-            since=_moment("--since", since),
-            until=_moment("--until", until),
-            limit=limit,
-            overlap=overlap,
-            full_refresh=full_refresh,
-            on_page=on_page,
-            **context.obj,
-        )
+        try:
+            done = run(
+                to,
+                purpose=purpose,
+                since=since,
+                until=until,
+                limit=limit,
+                overlap=overlap,
+                full_refresh=full_refresh,
+                on_page=on_page,
+                **context.obj,
+            )
+        except KeyboardInterrupt:
+            raise Interrupted("nothing is half-loaded, and the next run goes on from here") from None
     if as_json:
         _print_object(asdict(done))
     else:
-        print(printing.summary(done))
+        printing.show(f"{printing.summary(done)}\n")
 
 
 @app.command()
 def demo(
-    to: Annotated[Path, typer.Option(metavar="PATH.duckdb", help="The database; an earlier one is replaced.")] = Path(
-        "demo.duckdb"
-    ),
-    files: Annotated[int, typer.Option(min=1000, help="Files of the made-up account.")] = 25_000,
+    to: Annotated[
+        Path, typer.Option(metavar="PATH.duckdb", help="The database; an earlier demo's is replaced.")
+    ] = Path("demo.duckdb"),
+    files: Annotated[int, typer.Option(metavar="N", min=1000, help="Files of the made-up account.")] = 25_000,
 ) -> None:
-    """Load a made-up account, change it, load it again, and show what is in the database."""
+    """Load a made-up account, change it and load what is new."""
     from files_source.demo import demo as run
 
     run(to, files=files)
@@ -254,23 +245,29 @@ def demo(
 
 @app.command()
 def serve(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 for any free one.")] = 8080,
-    files: Annotated[int, typer.Option(min=0, help="Files of the made-up account.")] = 25_000,
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65_535, help="0 for any free one.")] = 8080,
+    files: Annotated[int, typer.Option(metavar="N", min=0, help="Files of the made-up account.")] = 25_000,
 ) -> None:
-    """Serve a made-up account on loopback until interrupted: the Files API in memory."""
-    from threading import Event
+    """Serve a made-up account on loopback until interrupted."""
+    import signal
+    import socket
 
     from files_source.demo import account
 
-    with account(files).serve(port=port) as server:
-        print(
-            f"{files:,} files at {server.url}; stop with Ctrl-C; use it with:\n  export OPENAI_BASE_URL={server.url}",
-            flush=True,
-        )
-        try:
-            Event().wait()
-        except KeyboardInterrupt:
-            return
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise FilesSourceError(f"port {port}: {reason}; name another with --port, or 0 for any free one") from None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with account(files).serve(port=port) as server:
+            print(f"{files:,} files at {server.url} until Ctrl-C; to use them:", flush=True)
+            print(f"  export OPENAI_BASE_URL={server.url}", flush=True)
+            server.wait()
+    except KeyboardInterrupt:
+        return
 
 
 def _client(context: typer.Context) -> FilesClient:
@@ -282,19 +279,38 @@ def _client(context: typer.Context) -> FilesClient:
     return FilesClient(Account.from_environment(**whose), **settings)
 
 
-def _moment(option: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
+def _agreed(question: str) -> bool:
+    """Ask on standard error, as standard output is for data, and return whether the answer is yes."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not answer:
+        print(file=sys.stderr)
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _write_whole(output: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file whole, or leave what was there."""
+    place = output.resolve()  # a link stays, and what it points to is replaced
+    if place.is_dir():
+        raise ConfigError(f"{output} is a folder: name the file to write")
+    unfinished = place.with_name(f".files-source-{os.getpid()}")
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(
-            f"{option} {text!a} is no time: give ISO 8601, such as 2026-01-31 or 2026-01-31T12:00Z"
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if place.exists() and not place.is_file():  # a device or a pipe
+            with place.open("wb") as file:
+                file.writelines(chunks)
+            return
+        with unfinished.open("wb") as file:
+            file.writelines(chunks)
+        unfinished.replace(place)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, output) from None
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _print_object(value: object) -> None:
     import msgspec
 
-    print(msgspec.json.encode(value).decode())
+    from files_source import printing
+
+    printing.show(f"{msgspec.json.encode(value).decode()}\n")

@@ -5,23 +5,29 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, NoReturn, Self, TypeVar, cast
-from urllib.parse import quote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import BinaryIO, Final, Self, TypeVar, cast
+from urllib.parse import quote
 
 import httpx
 import msgspec
 from httpx_retries import RetryTransport
 
-from files_source.accounts import Account
+from files_source.accounts import Account, proxy_to
 from files_source.decoding import Page, decode_page
-from files_source.errors import ApiError, ConfigError, DecodeError, MalformedBody, TransportError, excerpt
+from files_source.errors import ApiError, ConfigError, DecodeError, Fault, MalformedBody, TransportError, excerpt
 from files_source.listing import MAX_LIMIT, Order, walk
-from files_source.retries import MAX_RETRIES, AnswerToRetry, RetryRules, rules, upload_rules
+from files_source.retries import (
+    MAX_RETRIES,
+    NEVER_ARRIVED,
+    Meter,
+    RetryRules,
+    http_date,
+    is_untrusted,
+    rules,
+    upload_rules,
+)
 
 TIMEOUT: Final = httpx.Timeout(600.0, connect=5.0)
 """The official clients' time-outs, in seconds: a full page may take long."""
@@ -66,18 +72,19 @@ class FilesClient:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.account = account or Account.from_environment()
-        self.received = 0
-        self._calls = 0
-        self._meter = _Meter(transport or _network(self.account.base_url, ca_bundle))
         self._upload_rules = upload_rules(max_retries)
-        self._http = httpx.Client(
-            base_url=self.account.base_url,
-            headers={"User-Agent": "openai-files-source", **self.account.request_headers()},
-            timeout=timeout
-            if isinstance(timeout, httpx.Timeout)
-            else httpx.Timeout(timeout, connect=min(timeout, 5.0)),
-            transport=RetryTransport(self._meter, retry=rules(max_retries)),
-        )
+        self._meter = Meter(transport or _network(self.account.base_url, ca_bundle), self.account.redact)
+        headers = httpx.Headers({"User-Agent": "openai-files-source"})
+        headers.update(self.account.request_headers())
+        try:
+            self._http = httpx.Client(
+                base_url=self.account.base_url,
+                headers=headers,
+                timeout=_timeout(timeout),
+                transport=RetryTransport(self._meter, retry=rules(max_retries)),
+            )
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"base URL {self.account.base_url!r} cannot be used: {error}") from None
 
     @property
     def requests(self) -> int:
@@ -85,7 +92,11 @@ class FilesClient:
 
     @property
     def retries(self) -> int:
-        return self.requests - self._calls
+        return self._meter.retries
+
+    @property
+    def received(self) -> int:
+        return self._meter.received
 
     def page(
         self, *, after: str | None = None, limit: int = MAX_LIMIT, order: Order = "desc", purpose: str | None = None
@@ -95,7 +106,9 @@ class FilesClient:
         return self._call(
             "GET",
             "/files",
-            lambda answer: decode_page(answer.content, account=self.account.name, date=_date(answer)),
+            lambda answer: decode_page(
+                answer.content, account=self.account.name, date=http_date(answer.headers.get("date"))
+            ),
             params={name: value for name, value in wanted.items() if value is not None},
         )
 
@@ -118,20 +131,12 @@ class FilesClient:
         return self._call("DELETE", _path(file_id), _decode_object)
 
     def content(self, file_id: str) -> Iterator[bytes]:
-        """Yield the bytes of one file as they arrive: `GET /files/{file_id}/content`.
+        """Return the bytes of one file, to be taken as they arrive: `GET /files/{file_id}/content`.
 
-        An answer that breaks off raises TransportError after what has been yielded: throw that away.
+        Nothing is asked before the first are. An answer that breaks off raises TransportError after
+        what has been yielded: throw that away.
         """
-        asked = f"GET {self.account.base_url}{_path(file_id)}/content"
-        self._calls += 1
-        with (
-            self._errors(asked),
-            self._http.stream("GET", f"{_path(file_id)}/content") as answer,
-        ):
-            if not answer.is_success:
-                answer.read()
-                self._refuse(asked, answer)
-            yield from answer.iter_bytes()
+        return self._stream(f"{_path(file_id)}/content")
 
     def create(
         self,
@@ -155,7 +160,9 @@ class FilesClient:
             except OSError as error:
                 raise ConfigError(f"cannot read {file}: {error.strerror}") from None
             with opened:
-                return self.create(opened, purpose=purpose, filename=filename or file.name, expires_after=expires_after)
+                return self.create(opened, purpose=purpose, filename=filename, expires_after=expires_after)
+        if not isinstance(file, bytes) and not file.seekable():
+            raise ConfigError("cannot upload a stream that cannot seek: give a path, bytes or an open file")
         fields = {"purpose": purpose}
         if expires_after is not None:
             fields |= {"expires_after[anchor]": "created_at", "expires_after[seconds]": str(expires_after)}
@@ -164,7 +171,7 @@ class FilesClient:
             "/files",
             _decode_object,
             data=fields,
-            files={"file": (filename or "upload", file)},
+            files={"file": (filename or _name(file), file)},
             policy=self._upload_rules,
         )
 
@@ -191,135 +198,155 @@ class FilesClient:
         files: dict[str, tuple[str, BinaryIO | bytes]] | None = None,
         policy: RetryRules | None = None,
     ) -> _Decoded:
-        asked = f"{method} {self.account.base_url}{path}"
         extensions: dict[str, object] = {"decode": decode} | ({"retry": policy} if policy else {})
-        self._calls += 1
-        with self._errors(asked):
-            answer = self._http.request(method, path, params=params, data=data, files=files, extensions=extensions)
-            self.received += answer.num_bytes_downloaded
-            if not answer.is_success:
-                self._refuse(asked, answer)
-            decoded = answer.extensions.get("decoded")
-            return cast(_Decoded, decoded) if decoded is not None else decode(answer)
+        with (
+            self._errors(method, path),
+            self._http.stream(method, path, params=params, data=data, files=files, extensions=extensions) as answer,
+        ):
+            self._check(method, path, answer)
+            if "decoded" in answer.extensions:
+                return cast(_Decoded, answer.extensions["decoded"])
+            answer.read()
+            return decode(answer)
+
+    def _stream(self, path: str) -> Iterator[bytes]:
+        with self._errors("GET", path), self._http.stream("GET", path) as answer:
+            self._check("GET", path, answer)
+            yield from answer.iter_bytes()
 
     @contextmanager
-    def _errors(self, asked: str) -> Iterator[None]:
+    def _errors(self, method: str, path: str) -> Iterator[None]:
         """Turn what httpx and the decoders raise into our errors, which say what was asked."""
+        asked = f"{method} {self.account.base_url}{path}"
+        doubt = "; the file may have arrived: look for it before you send it again" if method == "POST" else ""
         try:
             yield
-        except AnswerToRetry as error:  # pragma: no cover - the last answer is returned, not raised
-            raise TransportError(f"{asked} failed: {error}") from None
         except httpx.HTTPError as error:
-            raise TransportError(f"{asked} {_what_failed(error)}") from None
+            what, advice = _what_failed(error)
+            if doubt and not isinstance(error, (*NEVER_ARRIVED, httpx.ProxyError)):
+                advice = doubt
+            raise TransportError(f"{asked} {self.account.redact(what)}{advice}") from None
         except DecodeError as error:
             raise type(error)(
-                f"{asked}: {error}", file_id=error.file_id, field=error.field, value=error.value
+                f"{asked}: {self.account.redact(str(error))}{doubt}",
+                file_id=error.file_id and self.account.redact(error.file_id),
+                field=error.field,
+                value=error.value and self.account.redact(error.value),
             ) from None
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise ConfigError(f"{asked} cannot be sent: {error}") from None
 
-    def _refuse(self, asked: str, answer: httpx.Response) -> NoReturn:
-        reason, code, param = _reason(answer)
-        secrets = [self.account.api_key, *self.account.headers.values()]
-        for secret in filter(None, secrets):
-            reason = reason.replace(secret, "***")
+    def _check(self, method: str, path: str, answer: httpx.Response) -> None:
+        """Raise ApiError unless the answer says yes."""
+        if answer.is_success:
+            return
+        fault = Fault.read(_body(answer))
+        reason = fault.reason or answer.reason_phrase or "the answer does not say why"
+        if (
+            method == "DELETE"
+            and answer.status_code == httpx.codes.NOT_FOUND
+            and answer.request.extensions["tries"] > 1
+        ):
+            reason = f"{reason} (it was asked more than once: an earlier try may have deleted the file)"
         raise ApiError(
-            asked,
+            f"{method} {self.account.base_url}{path}",
             answer.status_code,
-            reason,
-            code=code,
-            param=param,
-            request_id=answer.headers.get("x-request-id"),
-            location=answer.headers.get("location", "").partition("?")[0] or None,
+            excerpt(self.account.redact(reason)),
+            code=self._shown(fault.code),
+            param=self._shown(fault.param),
+            request_id=self._shown(answer.headers.get("x-request-id")),
+            location=self._shown(self._location(answer)),
         )
 
+    def _location(self, answer: httpx.Response) -> str | None:
+        """Return where a redirect points to, without what may be secret."""
+        if not answer.has_redirect_location:
+            return None
+        target = answer.url.join(self.account.redact(answer.headers["location"]))
+        return str(target.copy_with(userinfo=b"", query=None, fragment=None))
 
-class _Meter(httpx.BaseTransport):
-    """Counts the requests that really go out."""
-
-    def __init__(self, transport: httpx.BaseTransport) -> None:
-        self.requests = 0
-        self._transport = transport
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self.requests += 1
-        return self._transport.handle_request(request)
-
-    def close(self) -> None:
-        self._transport.close()
+    def _shown(self, text: str | None) -> str | None:
+        return excerpt(self.account.redact(text)) if text else None
 
 
 def _network(base_url: str, ca_bundle: str | Path | None) -> httpx.HTTPTransport:
     """Return the way to *base_url*, through the proxy that the environment names, if any."""
-    parts = urlsplit(base_url)
-    proxies = {} if proxy_bypass(parts.hostname or "") else getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    verify: ssl.SSLContext | bool = parts.scheme == "https"  # reading the authorities takes long, and http needs none
-    if verify and ca_bundle is not None:
-        verify = httpx.create_ssl_context()
-        try:
-            verify.load_verify_locations(ca_bundle)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"cannot use the CA bundle {ca_bundle}: {error}") from None
+    verify: ssl.SSLContext | bool = False  # reading the authorities takes long, and http needs none
+    if base_url.startswith("https:"):
+        verify = _trust(ca_bundle)
+    proxy = proxy_to(base_url)
     try:
         return httpx.HTTPTransport(verify=verify, proxy=proxy)
-    except (ImportError, ValueError) as error:
-        shown = urlsplit(proxy or "").hostname
-        raise ConfigError(f"cannot use the proxy {shown!r} that the environment names: {error}") from None
+    except ImportError:
+        raise ConfigError("the environment names a SOCKS proxy: install httpx[socks] to use it") from None
+    except (httpx.InvalidURL, ValueError):  # what they say may show the proxy's password
+        raise ConfigError("cannot use the proxy that the environment names: give it as http://host:port") from None
+
+
+def _trust(ca_bundle: str | Path | None) -> ssl.SSLContext:
+    """Return the usual certificate authorities and those of *ca_bundle*."""
+    try:
+        context = httpx.create_ssl_context()
+    except OSError as error:
+        raise ConfigError(f"cannot use the authorities that SSL_CERT_FILE or SSL_CERT_DIR names: {error}") from None
+    try:
+        if ca_bundle is not None:
+            context.load_verify_locations(ca_bundle)
+    except OSError as error:
+        raise ConfigError(f"cannot use the CA bundle {ca_bundle}: {error}") from None
+    return context
+
+
+def _timeout(timeout: float | httpx.Timeout) -> httpx.Timeout:
+    if isinstance(timeout, httpx.Timeout):
+        return timeout
+    if not timeout > 0:
+        raise ConfigError(f"timeout is {timeout}: give seconds, more than 0")
+    return httpx.Timeout(timeout, connect=min(timeout, cast(float, TIMEOUT.connect)))
 
 
 def _path(file_id: str) -> str:
-    if file_id in ("", ".", ".."):
+    try:
+        quoted = quote(file_id, safe="")
+    except UnicodeEncodeError:
+        quoted = ""
+    if quoted in ("", ".", ".."):
         raise ConfigError(f"{file_id!r} is no file id")
-    return f"/files/{quote(file_id, safe='')}"
+    return f"/files/{quoted}"
+
+
+def _name(file: BinaryIO | bytes) -> str:
+    """Return what an open file is called, or a name for nameless bytes."""
+    name = getattr(file, "name", None)
+    return Path(name).name if isinstance(name, str) else "upload"
 
 
 def _decode_object(answer: httpx.Response) -> FileObject:
     try:
         return msgspec.json.decode(answer.content, type=FileObject)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MalformedBody(f"the answer is no JSON object: {excerpt(answer.content)}") from None
 
 
-def _date(answer: httpx.Response) -> datetime | None:
+def _body(answer: httpx.Response) -> bytes:
+    """Return what explains an error; nothing if it broke off: the status says enough."""
     try:
-        return parsedate_to_datetime(answer.headers["date"]).astimezone(UTC)
-    except (KeyError, ValueError):
-        return None
+        return answer.read()
+    except httpx.HTTPError:
+        return b""
 
 
-class _Fault(msgspec.Struct):
-    """The forms in which servers explain an error."""
-
-    error: dict[str, object] | str | None = None
-    detail: object = None
-    message: str | None = None
-
-
-def _reason(answer: httpx.Response) -> tuple[str, str | None, str | None]:
-    """Return what the server says is wrong, its code and the parameter it names."""
-    try:
-        fault = msgspec.json.decode(answer.content, type=_Fault)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return excerpt(answer.content) or answer.reason_phrase, None, None
-    error = fault.error if isinstance(fault.error, dict) else {"message": fault.error}
-    code, param = error.get("code"), error.get("param")
-    detail = None if fault.detail is None else msgspec.json.encode(fault.detail)
-    reason = error.get("message") or fault.message or detail or answer.content
-    return (
-        excerpt(reason if isinstance(reason, bytes) else str(reason).encode()),
-        code if isinstance(code, str) else None,
-        param if isinstance(param, str) else None,
-    )
-
-
-def _what_failed(error: httpx.HTTPError) -> str:
+def _what_failed(error: httpx.HTTPError) -> tuple[str, str]:
+    """Return what went wrong, and what helps."""
+    reason = excerpt(str(error).rstrip(".") or type(error).__name__)
     match error:
-        case httpx.ConnectTimeout() | httpx.ConnectError() if "CERTIFICATE" in str(error).upper():
-            return f"met a certificate that is not trusted: {error}; name your authority's file with --ca-bundle"
+        case httpx.ConnectError() if is_untrusted(error):
+            return f"met a certificate that is not trusted: {reason}", "; name your authority's file with --ca-bundle"
         case httpx.ConnectTimeout() | httpx.ConnectError():
-            return f"could not connect: {str(error) or 'timed out'}; check the network, the base URL and the proxy"
+            return f"could not connect: {reason}", "; check the network, the base URL and the proxy"
+        case httpx.ProxyError():
+            return f"could not pass the proxy: {reason}", "; check the proxy that the environment names"
         case httpx.TimeoutException():
-            return "gave no answer in time; try again, or with a longer --timeout"
-        case httpx.ProxyError() | httpx.UnsupportedProtocol():
-            return f"could not be sent: {error}; check the proxy and the base URL"
+            return "gave no answer in time", "; try again, or with a longer --timeout"
         case _:
-            return f"broke off: {error}; try again"
+            return f"broke off: {reason}", "; try again"

@@ -101,8 +101,9 @@ class Coverage:
         for span in sorted(self._about(asked.purpose), key=lambda span: _at_least(span.since)):
             if _at_least(span.since) > _at_least(start):
                 break
-            if _at_most(span.until) > _at_least(start):
-                start = span.until
+            if span.until is None:
+                return Span(asked.purpose, 0, 0)
+            start = max(start, span.until, key=_at_least)
         return Span(asked.purpose, start, asked.until)
 
     def holds(self, files: pa.Table) -> pa.ChunkedArray:
@@ -119,14 +120,13 @@ class Coverage:
 
     def plus(self, span: Span, ladder: Iterable[Rung]) -> Coverage:
         """Return the coverage with *span* held too, and a listing's newest known files."""
-        rungs = tuple(ladder)
-        old = dict(self.ladders).get(span.purpose or "", ())
-        if old and (not rungs or rungs[0].created_at < old[0].created_at):
-            rungs, old = old, ()
-        known = {rung.file_id for rung in rungs}
-        climbed = (*rungs, *(rung for rung in old if rung.file_id not in known))[:_RUNGS]
-        ladders = dict(self.ladders) | ({span.purpose or "": climbed} if climbed else {})
-        return Coverage(self.server, _joined(self.spans, span), tuple(ladders.items()))
+        ladders = dict(self.ladders)
+        known = {rung.file_id: rung for rung in (*ladder, *ladders.get(span.purpose or "", ()))}
+        if known:
+            newest_first = sorted(known.values(), key=lambda rung: rung.created_at, reverse=True)
+            ladders[span.purpose or ""] = tuple(newest_first[:_RUNGS])
+        spans = self.spans if span.is_empty() else _joined(self.spans, span)
+        return Coverage(self.server, spans, tuple(ladders.items()))
 
     def _about(self, purpose: str | None) -> list[Span]:
         return [span for span in self.spans if span.purpose in (None, purpose)]

@@ -20,6 +20,7 @@ from files_source.errors import MalformedBody
 from files_source.schema import FILES, TIMESTAMP
 
 _TIMES: Final = ("created_at", "expires_at")
+_SECONDS: Final = pa.timestamp("s", tz="UTC")
 _REQUIRED: Final = tuple(field.name for field in FILES if not field.nullable and field.name != "account")
 _ROW: Final = pa.struct(
     [
@@ -70,8 +71,6 @@ def decode_page(body: bytes, *, account: str, date: datetime | None = None) -> P
     files = page.rows
     columns = {name: files.column(name) for name in files.column_names}
     columns["account"] = pa.repeat(pa.scalar(account, pa.string()), files.num_rows)
-    for name in _TIMES:
-        columns[name] = columns[name].cast(TIMESTAMP)
     table = pa.table([columns[name] for name in FILES.names], schema=FILES)
     return Page(table.combine_chunks(), page.has_more, page.last_id, date, body)
 
@@ -109,7 +108,10 @@ def _read_natively(body: bytes) -> tolerant.RawPage | None:
     rows = pa.table(data.flatten().flatten(), names=_ROW.names)
     if not _is_plain(rows):
         return None
-    rows = _in_microseconds(rows).append_column("extra", pa.nulls(rows.num_rows, pa.string()))
+    for name in _TIMES:
+        times = rows.column(name).cast(_SECONDS).cast(TIMESTAMP)
+        rows = rows.set_column(rows.column_names.index(name), name, times)
+    rows = rows.append_column("extra", pa.nulls(rows.num_rows, pa.string()))
     return tolerant.RawPage(rows, answer.column("has_more")[0].as_py(), answer.column("last_id")[0].as_py() or None)
 
 
@@ -125,10 +127,3 @@ def _is_plain(rows: pa.Table) -> bool:
         if bounds["min"] is not None and not tolerant.EARLIEST <= bounds["min"] <= bounds["max"] <= tolerant.LATEST:
             return False
     return not pc.any(pc.equal(rows.column("id"), "")).as_py()
-
-
-def _in_microseconds(rows: pa.Table) -> pa.Table:
-    for name in _TIMES:
-        position = rows.column_names.index(name)
-        rows = rows.set_column(position, name, pc.multiply(rows.column(name), 1_000_000))
-    return rows

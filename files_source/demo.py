@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Final
 
 import duckdb
+import httpx
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from files_source.accounts import Account
 from files_source.client import FilesClient
-from files_source.emulator import Emulator
+from files_source.emulator import Clock, Emulator
 from files_source.errors import ConfigError
-from files_source.printing import size
+from files_source.printing import counted, printable, size
 from files_source.sync import Synced, sync
 
 YEARS: Final = 3
 
-_NAME: Final = "demo"
+_SAME_NOW: Final = 1_790_000_000
+_NAME: Final = "made-up"
+"""The account's name, by which a demo knows a database that a demo made."""
 _ADDED: Final = 120
 _DELETED: Final = 40
 _EXPIRED: Final = 25
@@ -32,20 +38,23 @@ _USAGE: Final = """
 
 def account(files: int) -> Emulator:
     """Return a made-up account of so many files, spread over YEARS up to two minutes ago."""
-    emulator = Emulator()
-    now = int(time.time())
-    emulator.populate(files, start=now - YEARS * 365 * 86_400, end=now - 120)
-    return emulator
+    return _populated(Emulator(), files)
+
+
+def made_up(files: int) -> FilesClient:
+    """Return a client of a made-up account that is the same whenever it is asked for; no server is needed."""
+    emulator = _populated(Emulator(clock=Clock(_SAME_NOW)), files)
+    return FilesClient(Account(base_url="http://made-up/v1"), transport=httpx.WSGITransport(app=emulator))
 
 
 def demo(to: Path, *, files: int) -> None:
     """Load a made-up account over HTTP, change it, load what is new, and show what is there.
 
     Raises:
-        ConfigError: *to* is a database that no demo made.
+        ConfigError: *to* is no path of a DuckDB database, or a database that no demo made.
     """
     _make_room(to)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
     emulator = account(files)
     with emulator.serve() as server, FilesClient(Account(name=_NAME, base_url=server.url)) as client:
         console.print(f"A made-up account: {files:,} files over {YEARS} years, served at {server.url}")
@@ -54,13 +63,20 @@ def demo(to: Path, *, files: int) -> None:
         console.print(f"The account changes: {_ADDED} files are added, {_DELETED} deleted, {_EXPIRED} expire")
         console.print(_told("next load", sync(str(to), client=client)))
     console.print(_usage(to))
-    console.print(f"The database is {to}; files that are gone from the account keep their rows. Open it with")
-    console.print(
-        f"  python -c \"import duckdb; duckdb.connect('{to}').sql('FROM openai_files.files LIMIT 5').show()\""
-    )
+    console.print(f"The database is {printable(str(to))}; files that are gone from the account keep their rows.")
+    console.print(f"Open it with\n  {way_in(to)}")
+
+
+def _populated(emulator: Emulator, files: int) -> Emulator:
+    now = int(emulator.clock())
+    emulator.populate(files, start=now - YEARS * 365 * 86_400, end=now - 120)
+    return emulator
 
 
 def _make_room(to: Path) -> None:
+    """Remove the database of an earlier demo, and refuse any other."""
+    if to.suffix != ".duckdb":
+        raise ConfigError(f"{to} is no place for a demo: give PATH.duckdb")
     if not to.exists():
         return
     try:
@@ -69,7 +85,7 @@ def _make_room(to: Path) -> None:
     except duckdb.Error:
         names = []
     if names != [(_NAME,)]:
-        raise ConfigError(f"{to} exists and was not made by a demo: name another with --to")
+        raise ConfigError(f"{to} is in use, or was not made by a demo: name another with --to")
     to.unlink()
 
 
@@ -86,10 +102,8 @@ def _change(emulator: Emulator) -> None:
 
 
 def _told(what: str, done: Synced) -> str:
-    return (
-        f"{what}: {done.rows:,} files in {done.seconds:.1f} s "
-        f"({done.requests} request{'s' if done.requests > 1 else ''}, {size(done.received)} received)"
-    )
+    traffic = f"{counted(done.requests, 'request')}, {size(done.received)} received"
+    return f"{what}: {counted(done.rows, 'file')} in {done.seconds:.1f} s ({traffic})"
 
 
 def _usage(to: Path) -> Table:
@@ -101,3 +115,13 @@ def _usage(to: Path) -> Table:
         for purpose, files, total, oldest, newest in database.execute(_USAGE).fetchall():
             table.add_row(purpose, f"{files:,}", size(total), f"{oldest:%Y-%m-%d}", f"{newest:%Y-%m-%d}")
     return table
+
+
+def way_in(to: Path) -> str:
+    """Return a shell command that shows the table; it needs nothing but the Python that runs this."""
+    path = json.dumps(str(to), ensure_ascii=False)
+    code = f'import duckdb; duckdb.connect({path}).sql("FROM openai_files.files LIMIT 5").show()'
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    return shlex.join([str(python), "-c", code])

@@ -85,10 +85,9 @@ class Increment:
             yield pa.concat_tables(waiting).combine_chunks()
 
     @property
-    def fills_a_hole(self) -> bool:
-        """Tell whether the run reached back, so that it counts even if it found nothing."""
-        start = self._start().since
-        return not any(span.until == start and span.purpose == self.asked.purpose for span in self.coverage.spans)
+    def has_learned(self) -> bool:
+        """Tell whether the run found out more than how late it is: it filled a hole, or has a first ladder."""
+        return _outline(self.reached) != _outline(self.coverage)
 
     def _held(self) -> Coverage:
         return Coverage(self.coverage.server) if self.again else self.coverage
@@ -186,3 +185,8 @@ def _shows(files: pa.Table, later: tuple[Rung, ...], rung: Rung) -> bool:
         return False
     known = pa.array([file.file_id for file in later], pa.string())
     return bool(_microseconds(files) >= rung.created_at and pc.any(pc.is_in(files.column("id"), known)).as_py())
+
+
+def _outline(coverage: Coverage) -> tuple[frozenset[object], frozenset[str]]:
+    starts = frozenset((span.purpose, span.since) for span in coverage.spans)
+    return starts, frozenset(purpose for purpose, _ in coverage.ladders)

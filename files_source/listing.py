@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
 import pyarrow as pa
@@ -36,36 +36,46 @@ def walk(
     """Yield the pages of a listing from *after* to its end, each file once.
 
     The next page starts after the last row, whatever the answer's `last_id` says, as the official
-    clients do. A page shorter than *limit* is not the end, and a page that ends a listing which
-    promised more is not believed before the cursor is proven to exist still: the walk steps back
-    within the page before, until the server shows a file of it again. Where the answers do not say
-    whether there is more, the end is a page without new files. A server that refuses *limit* is
-    asked for half of it, and so on.
+    clients do. A page shorter than *limit* is not the end; where the answers do not say whether
+    there is more, a page without files is. A refusal, an end that comes unannounced, or the first
+    files again may mean that the file to start after has been deleted: it is believed only once the
+    server has shown that file again; if it does not, the walk goes on from a file before it. A
+    server that refuses *limit* is asked for half of it, and so on.
+
+    A file is dropped where it comes twice on a page or again on the next. Of the pages after the
+    first, those without a new file are not yielded.
 
     Raises:
-        CursorError: the listing cannot be followed to its end: a page promises more and none
-            comes, the same page or cursor comes again, or all of a page's files are gone.
+        CursorError: the listing cannot be followed to its end: more is promised and does not come,
+            the listing loops, or files vanish faster than they are listed.
         ApiError, TransportError, DecodeError: as *fetch* raises them.
     """
     chain = _Chain(fetch, limit, order, purpose)
-    page = chain.ask(after)
-    yield _without_repeats(page, None)
-    asked: set[str] = set()
-    while (cursor := _next_cursor(page, after)) is not None:
+    first = here = chain.ask(after)
+    nothing = first.ids()[:0]
+    yield _fresh(first.page, nothing)
+    left_behind, asked = nothing, set[str]()
+    while (cursor := _next_cursor(here)) is not None:
         if cursor in asked:
-            raise CursorError(f"the server promises more files after {cursor!r} for the second time: its listing loops")
+            raise CursorError(
+                f"the server promises more files after {cursor!r} for the second time: it ignores 'after', "
+                "or its listing loops"
+            )
         asked.add(cursor)
-        following = chain.follow(page, cursor, start=after)
-        fresh = _without_repeats(following, page)
-        if following.files.num_rows and not fresh.files.num_rows:
-            if following.has_more is True and not chain.stepped_back:
-                raise CursorError(f"the server repeats the page after {cursor!r}: it ignores 'after', or loops")
-            if following.has_more is None and following.files.num_rows >= chain.limit:
-                raise CursorError(f"the server repeats the full page after {cursor!r}: it ignores 'after'")
-            if following.has_more is not True:
-                return
-        yield fresh
-        page, after = following, cursor
+        before, here = here, chain.follow(here, cursor, known=nothing if here is first else first.ids())
+        given = pa.concat_arrays([left_behind, before.ids()])
+        if here.after != cursor:
+            left_behind = given
+        fresh = _fresh(here.page, given)
+        if fresh.files.num_rows:
+            yield fresh
+        elif here.page.has_more is None and here.shows(cursor):
+            if here.page.files.num_rows == chain.limit:
+                raise CursorError(
+                    f"the server answers with the same full page after {cursor!r}: it ignores 'after', and there may "
+                    "be more files; try another limit"
+                )
+            return
 
 
 def is_ordered(files: pa.Table, order: Order) -> bool:
@@ -76,6 +86,29 @@ def is_ordered(files: pa.Table, order: Order) -> bool:
     return bool(pc.all(in_order, min_count=0).as_py())
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A page, and the file after which it was asked for."""
+
+    page: Page
+    after: str | None
+
+    def ids(self) -> pa.Array:
+        return self.page.files.column("id").combine_chunks()
+
+    def shows(self, file_id: str) -> bool:
+        """Tell whether the file is in the listing: as a row, or as the end of a page that shows none."""
+        if not self.page.files.num_rows:
+            return self.page.has_more is True and self.page.last_id == file_id
+        return bool(pc.any(pc.equal(self.ids(), file_id)).as_py())
+
+    def goes_on(self, known: pa.Array) -> bool:
+        """Tell whether the listing goes on here, with anything but the files *known* from its beginning."""
+        if not self.page.files.num_rows:
+            return self.page.has_more is True
+        return not pc.any(pc.is_in(self.ids(), known)).as_py()
+
+
 @dataclass(slots=True)
 class _Chain:
     """Requests for page after page, with a limit that the server takes."""
@@ -84,67 +117,83 @@ class _Chain:
     limit: int
     order: Order
     purpose: str | None
-    stepped_back: bool = field(default=False, init=False)
 
-    def ask(self, after: str | None) -> Page:
+    def ask(self, after: str | None) -> _Answer:
+        limit = self.limit
         while True:
             try:
-                return self.fetch(after=after, limit=self.limit, order=self.order, purpose=self.purpose)
+                page = self.fetch(after=after, limit=limit, order=self.order, purpose=self.purpose)
             except ApiError as error:
-                if not _is_about_limit(error) or self.limit == 1:
+                if not _is_about_limit(error) or limit == 1:
                     raise
-                self.limit //= 2
+                limit //= 2
+            else:
+                self.limit = limit
+                return _Answer(page, after)
 
-    def follow(self, page: Page, cursor: str, *, start: str | None) -> Page:
-        """Return the page after *cursor*, the last file of *page*, which itself was asked for after *start*."""
-        self.stepped_back = False
+    def follow(self, here: _Answer, cursor: str, *, known: pa.Array) -> _Answer:
+        """Return the answer after *cursor*, where *here* ends, or after the nearest file before it that is left."""
+        following = self._ask_if_there(cursor)
+        if isinstance(following, _Answer) and following.goes_on(known):
+            return following
+        for place in _places_before(here):
+            earlier = self._ask_if_there(place)
+            if isinstance(earlier, ApiError):
+                continue
+            if earlier.shows(cursor):
+                if isinstance(following, ApiError):
+                    raise following
+                return following
+            if earlier.goes_on(known):
+                return earlier
+        raise CursorError(
+            f"the listing breaks off after {cursor!r} although more was promised, and the files before it are gone "
+            "too: files are being deleted faster than they are listed; try again"
+        )
+
+    def _ask_if_there(self, after: str | None) -> _Answer | ApiError:
+        """Return the answer, or the error that says that *after* is gone."""
         try:
-            following = self.ask(cursor)
+            return self.ask(after)
         except ApiError as error:
             if error.status not in GONE:
                 raise
-        else:
-            if following.files.num_rows or following.has_more is True or not page.files.num_rows:
-                return following
-        return self._step_back(page, cursor, start)
-
-    def _step_back(self, page: Page, cursor: str, start: str | None) -> Page:
-        """Return a page that starts within *page*, or with it, and shows that by one of its files."""
-        self.stepped_back = True
-        ids = page.files.column("id").combine_chunks()
-        steps = 1
-        while True:
-            try:
-                following = self.ask(ids[-1 - steps].as_py() if steps < len(ids) else start)
-            except ApiError as error:
-                if error.status not in GONE:
-                    raise
-            else:
-                if pc.any(pc.is_in(following.files.column("id"), ids[-steps:])).as_py():
-                    return following
-            if steps >= len(ids):
-                break
-            steps = 2 * steps + 1
-        raise CursorError(
-            f"the listing ends at {cursor!r} although more was promised, and the files before it are gone too: "
-            "files are being deleted faster than they are listed; try again"
-        )
+            return error
 
 
-def _is_about_limit(error: ApiError) -> bool:
-    return error.status in (400, 422) and (error.param == "limit" or "limit" in error.reason.lower())
+def _places_before(here: _Answer) -> Iterator[str | None]:
+    """Yield where to go on from instead of the last file of a page: ever further up, at last where it began."""
+    ids = here.ids()
+    step = 2
+    while step <= len(ids):
+        yield ids[-step].as_py()
+        step *= 2
+    yield here.after
 
 
-def _without_repeats(page: Page, previous: Page | None) -> Page:
-    """Drop the rows that stood on the page before, and all but the first of each id."""
-    files, ids = page.files, page.files.column("id")
-    keep = None
-    if pc.count_distinct(ids).as_py() < files.num_rows:
-        keep = _is_first(ids)
-    if previous is not None and previous.files.num_rows:
-        unseen = pc.invert(pc.is_in(ids, previous.files.column("id").combine_chunks()))
-        keep = unseen if keep is None else pc.and_(keep, unseen)
-    return page if keep is None else replace(page, files=files.filter(keep).combine_chunks())
+def _next_cursor(here: _Answer) -> str | None:
+    """Return where the next page starts; None at the end."""
+    page = here.page
+    if page.has_more is False:
+        return None
+    if page.files.num_rows:
+        return str(page.files.column("id")[-1].as_py())
+    if page.has_more is None:
+        return None
+    if page.last_id is None or page.last_id == here.after:
+        raise CursorError(f"the server promises more files after {here.after!r} but names none to go on from")
+    return page.last_id
+
+
+def _fresh(page: Page, given: pa.Array) -> Page:
+    """Drop the rows that were *given* before, and all but the first of each id."""
+    ids = page.files.column("id")
+    keep = pc.invert(pc.is_in(ids, given))
+    if pc.count_distinct(ids).as_py() < len(ids):
+        keep = pc.and_(keep, _is_first(ids))
+    if pc.all(keep, min_count=0).as_py():
+        return page
+    return replace(page, files=page.files.filter(keep).combine_chunks())
 
 
 def _is_first(ids: pa.ChunkedArray) -> pa.Array:
@@ -154,14 +203,6 @@ def _is_first(ids: pa.ChunkedArray) -> pa.Array:
     return pc.is_in(positions, firsts.column("position_min").combine_chunks())
 
 
-def _next_cursor(page: Page, after: str | None) -> str | None:
-    """Return where the next page starts; None at the end."""
-    if page.has_more is False:
-        return None
-    if page.files.num_rows:
-        return str(page.files.column("id")[-1].as_py())
-    if page.has_more is None:
-        return None
-    if page.last_id is None or page.last_id == after:
-        raise CursorError(f"the server promises more files after {after!r} but names none to go on from")
-    return page.last_id
+def _is_about_limit(error: ApiError) -> bool:
+    named = error.param == "limit" if error.param else "limit" in error.reason.lower()
+    return error.status in (400, 422) and named

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -21,8 +21,19 @@ if TYPE_CHECKING:
 
 Format = Literal["jsonl", "table", "csv"]
 
-_COLUMNS: Final = ("id", "bytes", "created_at", "purpose", "status", "expires_at", "filename")
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_COLUMNS: Final = {
+    "id": 29,
+    "bytes": 9,
+    "created_at": 20,
+    "purpose": 17,
+    "status": 9,
+    "expires_at": 20,
+    "filename": 0,
+}
+"""What a table shows, and the room that it leaves at least, so that pages stand in line."""
+_ALL_COLUMNS: Final = (*_COLUMNS, "status_details", "extra")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+_TO_QUOTE: Final = frozenset(',"\r\n')
 
 
 def listing(pages: Iterable[Page], *, form: Format, most: int | None = None) -> Iterator[str]:
@@ -36,14 +47,23 @@ def listing(pages: Iterable[Page], *, form: Format, most: int | None = None) -> 
                 return
 
 
-def one_line(json: bytes) -> str:
-    """Return JSON without the line breaks and blanks between its values, and nothing else changed."""
-    return msgspec.json.format(json, indent=-1).decode()
+def show(text: str) -> None:
+    """Write lines to standard output; where that is a terminal, spell out what could command it."""
+    safe = "\n".join(map(printable, text.split("\n"))) if sys.stdout.isatty() else text
+    sys.stdout.write(safe)
+    sys.stdout.flush()
 
 
 def printable(text: str) -> str:
-    """Return *text* with what could command a terminal spelled out."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    r"""Return *text* with what is no visible character spelled out as in JSON, such as `\u001b`."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in text)
+
+
+def one_line(json: bytes) -> str:
+    """Return JSON without the line breaks and blanks between its values, and nothing else changed."""
+    return msgspec.json.format(json, indent=-1).decode()
 
 
 def size(count: int | None) -> str:
@@ -58,12 +78,17 @@ def size(count: int | None) -> str:
     return f"{amount:.1f} TB"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with what it counts, such as `1 page` or `25,000 files`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def summary(done: Synced) -> str:
     """Say what a run did, in a few lines."""
     lines = ["an earlier run that had died was finished first"] if done.finished_earlier else []
-    again = f", {done.retries} of them again" if done.retries else ""
-    traffic = f"{done.pages:,} pages, {done.requests:,} requests{again}, {size(done.received)}"
-    lines += [f"{done.rows:,} files into {printable(done.to)} in {done.seconds:.1f} s ({traffic})"]
+    again = f", {done.retries:,} of them again" if done.retries else ""
+    traffic = f"{counted(done.pages, 'page')}, {counted(done.requests, 'request')}{again}, {size(done.received)}"
+    lines += [f"{counted(done.rows, 'file')} into {printable(done.to)} in {done.seconds:.1f} s ({traffic})"]
     lines += [f"look at it: {printable(done.query)}"] if done.query else []
     return "\n".join(lines)
 
@@ -100,33 +125,43 @@ def _jsonl(page: Page, rows: int, first: bool) -> str:  # noqa: ARG001, FBT001 -
 
 
 def _csv(page: Page, rows: int, first: bool) -> str:  # noqa: FBT001 - one form among others
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    if first:
-        writer.writerow([*_COLUMNS, "status_details", "extra"])
-    for row in _cells(page.files.slice(0, rows), (*_COLUMNS, "status_details", "extra")):
-        writer.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row])
-    return out.getvalue()
+    header = [_ALL_COLUMNS] if first else []
+    lines = [*header, *_cells(page.files.slice(0, rows), _ALL_COLUMNS)]
+    return "".join(f"{','.join(map(_quoted, line))}\n" for line in lines)
+
+
+def _quoted(cell: str) -> str:
+    """Return a cell of a CSV file which no spreadsheet takes for a formula, nor any line break for a row's end."""
+    harmless = f"'{cell}" if cell.startswith(_FORMULA) else cell
+    if _TO_QUOTE.isdisjoint(harmless):
+        return harmless
+    return '"{}"'.format(harmless.replace('"', '""'))
 
 
 def _table(page: Page, rows: int, first: bool) -> str:  # noqa: FBT001 - one form among others
-    from rich.console import Console  # noqa: PLC0415 - rich takes long to import, and only tables need it
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    cells = [[printable(cell) for cell in line] for line in _cells(page.files.slice(0, rows), tuple(_COLUMNS))]
+    lines = [list(_COLUMNS), *cells] if first else cells
+    widths = [max([room, *(len(line[place]) for line in lines)]) for place, room in enumerate(_COLUMNS.values())]
+    return "".join(f"{_aligned(line, widths)}\n" for line in lines)
 
-    table = Table(box=None, pad_edge=False, show_header=first)
-    for name in _COLUMNS:
-        table.add_column(name, justify="right" if name == "bytes" else "left", no_wrap=name != "filename")
-    for row in _cells(page.files.slice(0, rows), _COLUMNS):
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    out = io.StringIO()
-    Console(file=out, width=None if sys.stdout.isatty() else 200).print(table)
-    return out.getvalue()
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [
+        cell.rjust(width) if name == "bytes" else cell.ljust(width)
+        for name, cell, width in zip(_COLUMNS, line, widths, strict=True)
+    ]
+    return "  ".join(padded).rstrip()
 
 
 def _cells(files: pa.Table, columns: tuple[str, ...]) -> Iterator[list[str]]:
     for row in files.select(columns).to_pylist():
-        yield ["" if value is None else str(value) for value in row.values()]
+        yield [_text(value) for value in row.values()]
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return value.isoformat(" ").replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
 
 
 _FORMS: Final[dict[Format, Callable[[Page, int, bool], str]]] = {"jsonl": _jsonl, "table": _table, "csv": _csv}

@@ -7,11 +7,13 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from threading import Lock
-from typing import Final
+from typing import Final, cast
 
 import httpx
 from httpx_retries import Retry
@@ -52,7 +54,7 @@ class RetryRules(Retry):
 
     def backoff_strategy(self) -> float:
         """Return the seconds before the next try where the server asks for none."""
-        wait = _FIRST_WAIT * 2 ** min(self.attempts_made - 1, _DOUBLINGS)
+        wait = _FIRST_WAIT * 2.0 ** min(self.attempts_made - 1, _DOUBLINGS)
         return min(wait, _LONGEST_WAIT) * random.uniform(0.75, 1)  # noqa: S311 - so that clients do not return together
 
     def sleep(self, response: httpx.Response | Exception) -> None:
@@ -169,46 +171,59 @@ class Meter(httpx.BaseTransport):
         with self._lock:
             self.requests += 1
             self.retries += tries > 0
-        token = _redact_log.set(self._redact)
-        try:
+        with self._redacted():
             response = self._transport.handle_request(request)
-        finally:
-            _redact_log.reset(token)
-        phrase = self._redact(response.reason_phrase)
+        phrase = self._redact(response.reason_phrase)  # httpx logs it
         response.extensions["reason_phrase"] = phrase.encode("ascii", errors="replace")
-        self._count(response.num_bytes_downloaded)
-        response.stream = _Counted(response.stream, self._count)
+        response.stream = _Body(cast(httpx.SyncByteStream, response.stream), self._parts)
         return response
 
     def close(self) -> None:
         self._transport.close()
 
-    def _count(self, size: int) -> None:
-        with self._lock:
-            self.received += size
-
-
-class _Counted(httpx.SyncByteStream):
-    """An answer's body that tells its size as it arrives."""
-
-    def __init__(self, stream: httpx.SyncByteStream, count: Callable[[int], None]) -> None:
-        self._stream = stream
-        self._count = count
-
-    def __iter__(self) -> Iterator[bytes]:
-        for part in self._stream:
-            self._count(len(part))
+    def _parts(self, stream: httpx.SyncByteStream) -> Iterator[bytes]:
+        parts = iter(stream)
+        while True:
+            with self._redacted():
+                part = next(parts, None)
+            if part is None:
+                return
+            with self._lock:
+                self.received += len(part)
             yield part
 
+    @contextmanager
+    def _redacted(self) -> Iterator[None]:
+        """Keep the secrets out of what the transport logs and raises."""
+        token = _redact_log.set(self._redact)
+        try:
+            yield
+        except httpx.HTTPError as error:
+            error.args = (self._redact(str(error)),)
+            raise
+        finally:
+            _redact_log.reset(token)
+
+
+@dataclass(frozen=True, slots=True)
+class _Body(httpx.SyncByteStream):
+    """An answer's body, read through a meter."""
+
+    stream: httpx.SyncByteStream
+    read: Callable[[httpx.SyncByteStream], Iterator[bytes]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.read(self.stream)
+
     def close(self) -> None:
-        self._stream.close()
+        self.stream.close()
 
 
 _redact_log: ContextVar[Callable[[str], str] | None] = ContextVar("redact_log", default=None)
 
 
 class _WithoutSecrets(logging.Filter):
-    """Takes out of httpcore's log what a server echoes of the secrets: it shows every answer's headers."""
+    """Takes out of httpcore's log what a server repeats of the secrets: it shows every answer's headers."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         redact = _redact_log.get()

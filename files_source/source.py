@@ -155,7 +155,7 @@ def _load(
         rows += table.num_rows
     if held is None and not rows:
         yield _first(FILES.empty_table(), created_at, run, full_refresh=full_refresh)
-    if held is None or rows or run.fills_a_hole:
+    if held is None or rows or run.has_learned:
         reached = {client.account.name: run.reached.remember()}
         dlt.current.resource_state()["accounts"] = reached if full_refresh else remembered | reached
     dlt.current.resource_metrics()["listing"] = {

@@ -104,16 +104,13 @@ def sync(
             destination=place.destination,
             dataset_name=DATASET,
         )
-        pipeline.sync_destination()
-        unfinished = pipeline.has_pending_data
-        if unfinished:
-            pipeline.run()
+        finished_earlier = pipeline.has_pending_data and pipeline.run() is not None
         pipeline.run(source)
     return Synced(
         to=place.name,
         **cast(dict[str, int], source.resources["files"].custom_metrics["listing"]),
         seconds=time.monotonic() - began,
-        finished_earlier=unfinished,
+        finished_earlier=finished_earlier,
         query=place.query,
     )
 

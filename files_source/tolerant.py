@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import pyarrow as pa
 
 from files_source.errors import DecodeError, MalformedBody, excerpt
-from files_source.schema import TIMESTAMP
+from files_source.schema import FILES, TIMESTAMP
 
 EARLIEST: Final = -62_135_596_800
 """Unix seconds of the year 1, the first that a Python datetime can hold."""
@@ -27,6 +27,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _NULL: Final = b"null"
 _EMPTY: Final = (_NULL, b'""')
 _MISSING: Final = msgspec.Raw(_NULL)
+_IN_SECONDS: Final = pa.timestamp("s", tz="UTC")
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
@@ -52,7 +53,7 @@ _Object = dict[str, msgspec.Raw]
 def read(body: bytes) -> RawPage:
     r"""Read the body of a listing's answer, however far it strays.
 
-    Taken as meant: a bare array instead of the envelope, `data: null` for no files, numbers as
+    Taken as meant: a bare array instead of the envelope, `data: null` where nothing speaks of files, numbers as
     strings, times as floats or ISO 8601 text (UTC where it names no zone), a missing `object`,
     half of a surrogate pair (it stands as its escape, such as `\ud800`). A negative size is null
     in its column and kept as it came in `extra`, as is every field without a column. Of a field
@@ -67,13 +68,21 @@ def read(body: bytes) -> RawPage:
     envelope, files = (answer, _files(_data(answer))) if isinstance(answer, dict) else ({}, _files(answer))
     columns: dict[str, pa.Array] = {}
     for name in _COLUMNS:
-        columns[name] = _taken(name, files, columns.get("id"))
+        columns[name] = _column(name, files, columns.get("id"))
     columns["extra"] = pa.array([msgspec.json.encode(left).decode() if left else None for left in files], pa.string())
     return RawPage(
         pa.table(columns),
         has_more=_flag(bytes(envelope.get("has_more", _NULL))),
         last_id=_name(bytes(envelope.get("last_id", _NULL))),
     )
+
+
+def file_objects(body: bytes) -> list[tuple[str, bytes]]:
+    """Return id and JSON of each file on a page that has been decoded before, as the API gave it."""
+    answer = _parse(body.removeprefix(b"\xef\xbb\xbf"))
+    data = _data(answer) if isinstance(answer, dict) else answer
+    items = msgspec.json.decode(data, type=list[msgspec.Raw] | None) or []
+    return [(_identifier(bytes(msgspec.json.decode(item, type=_Object)["id"])), bytes(item)) for item in items]
 
 
 def _parse(text: bytes) -> _Object | msgspec.Raw:
@@ -99,7 +108,16 @@ def _data(answer: _Object) -> msgspec.Raw:
     if "data" not in answer:
         shown = excerpt(msgspec.json.encode(answer))
         raise DecodeError(f"the answer has no 'data', so it is no listing of files: {shown}", field="data")
+    if bytes(answer["data"]) == _NULL and _names_files(answer):
+        shown = excerpt(msgspec.json.encode(answer))
+        raise DecodeError(f"'data' of the answer is null, but there are files: {shown}", field="data", value="null")
     return answer["data"]
+
+
+def _names_files(answer: _Object) -> bool:
+    """Tell whether the envelope speaks of files, on this page or after it."""
+    more = _flag(bytes(answer.get("has_more", _NULL)))
+    return bool(more) or any(_name(bytes(answer.get(name, _NULL))) for name in ("first_id", "last_id"))
 
 
 def _files(data: msgspec.Raw) -> list[_Object]:
@@ -116,31 +134,35 @@ def _files(data: msgspec.Raw) -> list[_Object]:
     raise DecodeError(f"file {position} of the page is no object: {excerpt(item)}", value=excerpt(item))
 
 
-def _taken(name: str, files: list[_Object], ids: pa.Array | None) -> pa.Array:
+def _column(name: str, files: list[_Object], ids: pa.Array | None) -> pa.Array:
     """Take a column out of *files*: all at once where every value is as promised, else value by value."""
-    column = _COLUMNS[name]
-    raws = [file.pop(name, _MISSING) for file in files]
+    promised, read_value = _COLUMNS[name]
+    kind = FILES.field(name).type
+    taken = [file.pop(name, _MISSING) for file in files]
     try:
-        values = column.promised.decode(b"[" + b",".join(raws) + b"]")
+        plain = promised.decode(b"[" + b",".join(taken) + b"]")
     except msgspec.ValidationError:
-        return pa.array([_value(name, *place, ids) for place in enumerate(zip(raws, files, strict=True))], column.kind)
-    return pa.array(values, column.promised_kind).cast(column.kind)
+        values = []
+    else:
+        return pa.array(plain, _IN_SECONDS).cast(kind) if kind == TIMESTAMP else pa.array(plain, kind)
+    for position, (file, raw) in enumerate(zip(files, taken, strict=True)):
+        json = bytes(raw)
+        try:
+            value = read_value(json)
+        except _Refused as reason:
+            file_id = None if ids is None else ids[position].as_py()
+            shown = None if raw is _MISSING else excerpt(json)
+            raise _refusal(name, shown, str(reason), file_id, position) from None
+        if value is None and json not in _EMPTY:
+            file[name] = raw
+        values.append(value)
+    return pa.array(values, kind)
 
 
-def _value(name: str, position: int, raw: msgspec.Raw, file: _Object, ids: pa.Array | None) -> object:
-    """Read one value, and put it back into *file* where its column cannot hold it."""
-    json = bytes(raw)
-    try:
-        value = _COLUMNS[name].read(json)
-    except _Refused as reason:
-        file_id = None if ids is None else ids[position].as_py()
-        whose = f"file {position + 1} of the page" if file_id is None else f"file {excerpt(file_id.encode())!r}"
-        shown = None if raw is _MISSING else excerpt(json)
-        found = f"has no {name}" if shown is None else f"has {name} = {shown}"
-        raise DecodeError(f"{whose} {found}: {reason}", file_id=file_id, field=name, value=shown) from None
-    if value is None and json not in _EMPTY:
-        file[name] = raw
-    return value
+def _refusal(name: str, shown: str | None, reason: str, file_id: str | None, position: int) -> DecodeError:
+    file = f"file {position + 1} of the page" if file_id is None else f"file {excerpt(file_id.encode())!r}"
+    found = f"has no {name}" if shown is None else f"has {name} = {shown}"
+    return DecodeError(f"{file} {found}: {reason}", file_id=file_id, field=name, value=shown)
 
 
 def _text(json: bytes) -> str:
@@ -214,9 +236,7 @@ def _number(json: bytes) -> Decimal:
 def _flag(json: bytes) -> bool | None:
     if json not in _FLAGS:
         shown = excerpt(json)
-        raise DecodeError(
-            f"'has_more' of the answer is neither true nor false: {shown}", field="has_more", value=shown
-        )
+        raise DecodeError(f"'has_more' of the answer is neither true nor false: {shown}", field="has_more", value=shown)
     return _FLAGS[json]
 
 
@@ -228,25 +248,21 @@ def _name(json: bytes) -> str | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """How a column is read.
-
-    Attributes:
-        promised: reads the values of all files at once, where they are what the API promises.
-        promised_kind: the type of what that gives.
-        read: reads one value, however far it strays.
-        kind: the type of what that gives, and of the column.
-    """
-
-    promised: msgspec.json.Decoder[list[object]]
-    promised_kind: pa.DataType
-    read: Callable[[bytes], object]
-    kind: pa.DataType
-
-
-def _column(promised: object, read: Callable[[bytes], object], kind: pa.DataType) -> _Column:
-    ...
-
-
 _FLAGS: Final = {_NULL: None, b"true": True, b"false": False}
+
+_Seconds = Annotated[int, msgspec.Meta(ge=EARLIEST, le=LATEST)]
+_Size = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
+_Identifier = Annotated[str, msgspec.Meta(min_length=1)]
+
+_COLUMNS: Final[dict[str, tuple[msgspec.json.Decoder[Any], Callable[[bytes], object]]]] = {
+    "id": (msgspec.json.Decoder(list[_Identifier]), _identifier),
+    "bytes": (msgspec.json.Decoder(list[_Size | None]), _size),
+    "created_at": (msgspec.json.Decoder(list[_Seconds]), _moment),
+    "filename": (msgspec.json.Decoder(list[str]), _text),
+    "object": (msgspec.json.Decoder(list[str]), _object_type),
+    "purpose": (msgspec.json.Decoder(list[str]), _text),
+    "status": (msgspec.json.Decoder(list[str | None]), _optional_text),
+    "expires_at": (msgspec.json.Decoder(list[_Seconds | None]), _optional_moment),
+    "status_details": (msgspec.json.Decoder(list[str | None]), _optional_text),
+}
+"""For each column: what reads all values of a page that keeps the promise, and what reads any one value."""

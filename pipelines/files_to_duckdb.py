@@ -10,7 +10,7 @@ import dlt
 from dlt.extract.source import DltSource
 
 from files_source import openai_files
-from files_source.demo import account
+from files_source.demo import made_up
 
 
 def load(source: DltSource) -> None:
@@ -29,7 +29,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", action="store_true", help="load a made-up account")
     if parser.parse_args().demo:
-        with account(files=2_000).serve() as server:
-            load(openai_files(base_url=server.url))
+        with made_up(files=2_000) as client:
+            load(openai_files(client=client))
     else:
         load(openai_files())

@@ -15,14 +15,12 @@ README = Path(__file__).parent.parent / "README.md"
 
 def written(text: str) -> str:
     """Return *text* with its made parts as they should be."""
-    for name, made in (("columns", columns()), ("help", usage())):
-        text = re.sub(
-            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
-            lambda found: found[1] + made + found[2],
-            text,
-            flags=re.DOTALL,
-        )
-    return text
+    return _with(_with(text, "columns", columns()), "help", usage())
+
+
+def _with(text: str, name: str, made: str) -> str:
+    part = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+    return re.sub(part, lambda found: found[1] + made + found[2], text, flags=re.DOTALL)
 
 
 def columns() -> str:

@@ -77,6 +77,19 @@ def test_a_run_with_nothing_new_asks_little_and_writes_nothing(place: str, emula
     assert loads_in(place) == before
 
 
+def test_one_purpose_of_a_place_that_has_all_costs_little_when_repeated(emulator: Emulator, connect: Connect):
+    """The first such run learns where that purpose's listing stands; the next asks little and writes nothing."""
+    emulator.populate(3_000, start=NOW - YEAR, end=NOW - 61)
+    sync("inventory.duckdb", client=connect())
+    sync("inventory.duckdb", client=connect(), purpose="batch_output")
+    before = loads_in("inventory.duckdb")
+
+    done = sync("inventory.duckdb", client=connect(), purpose="batch_output")
+
+    assert done.received < 10_000
+    assert loads_in("inventory.duckdb") == before
+
+
 def test_only_what_is_new_is_loaded(place: str, emulator: Emulator, clock: Clock, connect: Connect):
     """Seven new files are seven rows, once the overlap has passed where rows are only appended."""
     emulator.populate(3_000, start=NOW - YEAR, end=NOW - 61)

@@ -118,7 +118,8 @@ def empty_page(*, named: bool = False) -> Fault:
     """Leave out the files of a page, as if access rules hid them, and promise more.
 
     Args:
-        named: `first_id` and `last_id` still name the files left out, so that one can go on after them.
+        named: `first_id` and `last_id` still name the files left out. A client can go on after those, but never
+            gets them, which is why this one is not in `FAULTS`.
     """
 
     def spoil(call: Call) -> Delivery:
@@ -153,7 +154,6 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
         "captive portal": captive_portal(),
         "vanish": vanish(),
         "empty page": empty_page(),
-        "empty page, named": empty_page(named=True),
     }
 )
 """Each fault, ready to order, by name."""

@@ -87,7 +87,7 @@ def read_query(asked: Mapping[str, str], default_limit: int, max_limit: int) -> 
         abort(refusal(400, message, param="order", code="invalid_value"))
     return Query(
         after=asked.get("after"),
-        limit=_limit(asked["limit"], max_limit) if "limit" in asked else default_limit,
+        limit=_limit(asked["limit"], max_limit) if "limit" in asked else min(default_limit, max_limit),
         order=_ORDERS[order],
         purpose=asked.get("purpose"),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
+import json.encoder
 import math
 import random
 import string
@@ -26,6 +26,7 @@ _AS_ALPHANUMERIC: Final = bytes(ord(_ALPHANUMERICS[byte % len(_ALPHANUMERICS)]) 
 _ID_LENGTH: Final = 24
 _IDS_AT_ONCE: Final = 1_000
 
+_quote: Final = json.encoder.encode_basestring
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -43,10 +44,6 @@ class Store:
         self._arrivals = itertools.count()
         self._index = Index()
         self._contents: dict[str, bytes] = {}
-
-    def __len__(self) -> int:
-        with self._lock:
-            return len(self._live(None))
 
     def add(
         self,
@@ -218,9 +215,9 @@ class Store:
         for second, purpose, filename, size, status, details, expires_at in drafts:
             file_id = next(self._new_ids)
             text = (
-                f'{{"object":"file","id":"{file_id}","purpose":{_encode(purpose)},"filename":{_encode(filename)},'
+                f'{{"object":"file","id":"{file_id}","purpose":{_quote(purpose)},"filename":{_quote(filename)},'
                 f'"bytes":{size},"created_at":{second},"expires_at":{expires_at or "null"},"status":"{status}",'
-                f'"status_details":{_encode(details) if details else "null"}}}'
+                f'"status_details":{_quote(details) if details else "null"}}}'
             )
             yield (key(second, next(self._arrivals)), file_id, text.encode()), purpose, expires_at
 
