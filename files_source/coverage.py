@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from files_source.listing import Order
 
 _RUNGS: Final = 12
-"""Files that a ladder remembers: the newest, then 1, 3, 7, ... before it."""
+"""The most files that a ladder remembers."""
 _REACH: Final = 2**9
 
 

@@ -45,7 +45,7 @@ class Page:
     """One answer to `GET /files`.
 
     Attributes:
-        files: the rows as `schema.FILES`, in the order of the answer, one chunk a column.
+        files: the rows as `schema.FILES`, in the order of the answer, at most one chunk a column.
         has_more: what the answer says of more; None where it says nothing.
         last_id: the answer's own `last_id`; None where it has none. Not always the last row's id.
         date: the server's clock when it answered; None where it has none.

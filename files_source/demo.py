@@ -11,7 +11,6 @@ from typing import Final
 
 import duckdb
 import httpx
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +29,8 @@ _NAME: Final = "made-up"
 _ADDED: Final = 120
 _DELETED: Final = 40
 _EXPIRED: Final = 25
+_BAR: Final = 12
+"""Characters of the longest bar."""
 _USAGE: Final = """
     SELECT purpose, count(*), sum(bytes), min(created_at), max(created_at)
     FROM openai_files.files GROUP BY purpose ORDER BY sum(bytes) DESC
@@ -62,7 +63,9 @@ def demo(to: Path, *, files: int) -> None:
         _change(emulator)
         console.print(f"The account changes: {_ADDED} files are added, {_DELETED} deleted, {_EXPIRED} expire")
         console.print(_told("next load", sync(str(to), client=client)))
+    console.print("\nWhat takes the room:\n")
     console.print(_usage(to))
+    console.print()
     console.print(f"The database is {printable(str(to))}; files that are gone from the account keep their rows.")
     console.print(f"Open it with\n  {way_in(to)}")
 
@@ -107,13 +110,18 @@ def _told(what: str, done: Synced) -> str:
 
 
 def _usage(to: Path) -> Table:
-    table = Table(title="What takes the room", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("purpose")
-    for name in ("files", "size", "oldest", "newest"):
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("purpose", no_wrap=True)
+    for name in ("files", "size"):
         table.add_column(name, justify="right")
+    table.add_column("", style="cyan", no_wrap=True)
+    for name in ("oldest", "newest"):
+        table.add_column(name, justify="right", style="dim")
     with duckdb.connect(to, read_only=True) as database:
-        for purpose, files, total, oldest, newest in database.execute(_USAGE).fetchall():
-            table.add_row(purpose, f"{files:,}", size(total), f"{oldest:%Y-%m-%d}", f"{newest:%Y-%m-%d}")
+        rows = database.execute(_USAGE).fetchall()
+    for purpose, files, total, oldest, newest in rows:
+        bar = "█" * max(1, round(_BAR * total / rows[0][2]))
+        table.add_row(purpose, f"{files:,}", size(total), bar, f"{oldest:%Y-%m-%d}", f"{newest:%Y-%m-%d}")
     return table
 
 

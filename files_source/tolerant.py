@@ -53,11 +53,11 @@ _Object = dict[str, msgspec.Raw]
 def read(body: bytes) -> RawPage:
     r"""Read the body of a listing's answer, however far it strays.
 
-    Taken as meant: a bare array instead of the envelope, `data: null` where nothing speaks of files, numbers as
-    strings, times as floats or ISO 8601 text (UTC where it names no zone), a missing `object`,
-    half of a surrogate pair (it stands as its escape, such as `\ud800`). A negative size is null
-    in its column and kept as it came in `extra`, as is every field without a column. Of a field
-    that a file has twice the last counts, as in any JSON reader.
+    Taken as meant: a bare array instead of the envelope, `data: null` where nothing speaks of
+    files, numbers as strings, times as floats or ISO 8601 text (UTC where it names no zone), a
+    missing `object`, half of a surrogate pair (it stands as its escape, such as `\ud800`). A
+    negative size is null in its column and kept as it came in `extra`, as is every field without a
+    column. Of a field that a file has twice the last counts, as in any JSON reader.
 
     Raises:
         MalformedBody: the body is not JSON, or is cut short.

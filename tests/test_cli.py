@@ -312,7 +312,7 @@ class TestPipes:
 
         assert (ended.status, ended.err) == (0, "")
 
-    @pytest.mark.parametrize("arguments", [["list"], ["--help"]], ids=lambda given: given[0])
+    @pytest.mark.parametrize("arguments", [["list"], ["--help"], []], ids=str)
     def test_output_that_cannot_be_written_is_an_error(self, arguments: list[str], emulator: Emulator):
         """A disk that is full is told in one line."""
         emulator.add(file_id="file-1")

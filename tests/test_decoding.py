@@ -504,6 +504,9 @@ def test_what_is_not_json_says_so(body: bytes, said: str):
         pytest.param(
             b'{"data": {"id": 1}}', "'data' of the answer is no list: {\"id\": 1}", "data", id="data an object"
         ),
+        pytest.param(b'{"data": null, "has_more": true}', "null, but there are files", "data", id="null, and more"),
+        pytest.param(b'{"data": null, "first_id": "a"}', "null, but there are files", "data", id="null, and a first"),
+        pytest.param(b'{"data": null, "last_id": "a"}', "null, but there are files", "data", id="null, and a last"),
         pytest.param(b'{"data": "none"}', "'data' of the answer is no list", "data", id="data text"),
         pytest.param(listing(FILE, None), "file 2 of the page is no object: null", None, id="a file null"),
         pytest.param(b'[[{"id": "a"}]]', 'file 1 of the page is no object: [{"id": "a"}]', None, id="a file a list"),

@@ -4,11 +4,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from files_source import demo
 from files_source.demo import YEARS, account, made_up, way_in
 from tests.commands import Ended, run
 from tests.conftest import loaded
@@ -22,8 +24,11 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return lambda *arguments: run(capsys, "demo", *arguments)
 
 
-def test_it_tells_what_happens_and_every_number_is_right(command: Command):
+def test_it_tells_what_happens_and_every_number_is_right(command: Command, monkeypatch: pytest.MonkeyPatch):
     """The first load, the changes, the next load of what is new alone, a table of usage, and the way in."""
+    emulator = account(1_000)
+    monkeypatch.setattr(demo, "account", lambda _: emulator)
+
     told = command("--files", "1000", "--to", "odd $name 'x'[red].duckdb")
 
     assert (told.status, told.err) == (0, "")
@@ -32,6 +37,7 @@ def test_it_tells_what_happens_and_every_number_is_right(command: Command):
     assert re.fullmatch(r"first load: 1,000 files in \d+\.\d s \(1 request, 2\d\d\.\d kB received\)", story[1])
     assert story[2] == "The account changes: 120 files are added, 40 deleted, 25 expire"
     assert re.fullmatch(r"next load: 120 files in \d+\.\d s \(1 request, \d\d\.\d kB received\)", story[3])
+    assert len(emulator.ids()) == 1_000 + 120 - 40 - 25
     assert story[4] == "What takes the room"
     assert story[-3:-1] == [
         "The database is odd $name 'x'[red].duckdb; files that are gone from the account keep their rows.",
@@ -114,8 +120,10 @@ def test_an_account_is_spread_over_years_up_to_now():
 def test_a_made_up_account_is_the_same_whenever_it_is_asked_for():
     """So that a script that is run again finds nothing new."""
     with made_up(500) as client, made_up(500) as again:
-        assert client.page().files == again.page().files
-        assert client.page().date == again.page().date
+        page = client.page()
+
+        assert page.files == again.page().files
+        assert page.date == datetime(2026, 9, 21, 14, 13, 20, tzinfo=UTC)
         assert client.account == again.account
 
 
