@@ -38,7 +38,7 @@ def test_it_tells_what_happens_and_every_number_is_right(command: Command, monke
     assert story[2] == "The account changes: 120 files are added, 40 deleted, 25 expire"
     assert re.fullmatch(r"next load: 120 files in \d+\.\d s \(1 request, \d\d\.\d kB received\)", story[3])
     assert len(emulator.ids()) == 1_000 + 120 - 40 - 25
-    assert story[4] == "What takes the room"
+    assert story[5] == "What takes the room:"
     assert story[-3:-1] == [
         "The database is odd $name 'x'[red].duckdb; files that are gone from the account keep their rows.",
         "Open it with",
@@ -129,7 +129,7 @@ def test_a_made_up_account_is_the_same_whenever_it_is_asked_for():
 
 def usage(story: list[str]) -> dict[str, int]:
     """Return the files of each purpose that a story's table shows."""
-    rows = (re.fullmatch(r" ([a-z_-]+) +([\d,]+) +[\d.]+ [kMG]?B(?: +\d{4}-\d\d-\d\d){2}", line) for line in story)
+    rows = (re.fullmatch(r"([a-z_-]+) +([\d,]+) +[\d.]+ [kMG]?B +█+(?: +\d{4}-\d\d-\d\d){2}", line) for line in story)
     return {row[1]: int(row[2].replace(",", "")) for row in rows if row}
 
 
