@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,20 +13,12 @@ import httpx
 import msgspec
 from httpx_retries import RetryTransport
 
-from files_source.accounts import Account, proxy_to
+from files_source.accounts import Account
 from files_source.decoding import Page, decode_page
 from files_source.errors import ApiError, ConfigError, DecodeError, Fault, MalformedBody, TransportError, excerpt
 from files_source.listing import MAX_LIMIT, Order, walk
-from files_source.retries import (
-    MAX_RETRIES,
-    NEVER_ARRIVED,
-    Meter,
-    RetryRules,
-    http_date,
-    is_untrusted,
-    rules,
-    upload_rules,
-)
+from files_source.network import Meter, route, what_failed
+from files_source.retries import MAX_RETRIES, NEVER_ARRIVED, RetryRules, http_date, rules, upload_rules
 
 TIMEOUT: Final = httpx.Timeout(600.0, connect=5.0)
 """The official clients' time-outs, in seconds: a full page may take long."""
@@ -73,7 +64,7 @@ class FilesClient:
     ) -> None:
         self.account = account or Account.from_environment()
         self._upload_rules = upload_rules(max_retries)
-        self._meter = Meter(transport or _network(self.account.base_url, ca_bundle), self.account.redact)
+        self._meter = Meter(transport or route(self.account.base_url, ca_bundle), self.account.redact)
         headers = httpx.Headers({"User-Agent": "openai-files-source"})
         headers.update(self.account.request_headers())
         try:
@@ -222,7 +213,7 @@ class FilesClient:
         try:
             yield
         except httpx.HTTPError as error:
-            what, advice = _what_failed(error)
+            what, advice = what_failed(error)
             if doubt and not isinstance(error, (*NEVER_ARRIVED, httpx.ProxyError)):
                 advice = doubt
             raise TransportError(f"{asked} {self.account.redact(what)}{advice}") from None
@@ -269,34 +260,6 @@ class FilesClient:
         return excerpt(self.account.redact(text)) if text else None
 
 
-def _network(base_url: str, ca_bundle: str | Path | None) -> httpx.HTTPTransport:
-    """Return the way to *base_url*, through the proxy that the environment names, if any."""
-    verify: ssl.SSLContext | bool = False  # reading the authorities takes long, and http needs none
-    if base_url.startswith("https:"):
-        verify = _trust(ca_bundle)
-    proxy = proxy_to(base_url)
-    try:
-        return httpx.HTTPTransport(verify=verify, proxy=proxy)
-    except ImportError:
-        raise ConfigError("the environment names a SOCKS proxy: install httpx[socks] to use it") from None
-    except (httpx.InvalidURL, ValueError):  # what they say may show the proxy's password
-        raise ConfigError("cannot use the proxy that the environment names: give it as http://host:port") from None
-
-
-def _trust(ca_bundle: str | Path | None) -> ssl.SSLContext:
-    """Return the usual certificate authorities and those of *ca_bundle*."""
-    try:
-        context = httpx.create_ssl_context()
-    except OSError as error:
-        raise ConfigError(f"cannot use the authorities that SSL_CERT_FILE or SSL_CERT_DIR names: {error}") from None
-    try:
-        if ca_bundle is not None:
-            context.load_verify_locations(ca_bundle)
-    except OSError as error:
-        raise ConfigError(f"cannot use the CA bundle {ca_bundle}: {error}") from None
-    return context
-
-
 def _timeout(timeout: float | httpx.Timeout) -> httpx.Timeout:
     if isinstance(timeout, httpx.Timeout):
         return timeout
@@ -334,19 +297,3 @@ def _body(answer: httpx.Response) -> bytes:
         return answer.read()
     except httpx.HTTPError:
         return b""
-
-
-def _what_failed(error: httpx.HTTPError) -> tuple[str, str]:
-    """Return what went wrong, and what helps."""
-    reason = excerpt(str(error).rstrip(".") or type(error).__name__)
-    match error:
-        case httpx.ConnectError() if is_untrusted(error):
-            return f"met a certificate that is not trusted: {reason}", "; name your authority's file with --ca-bundle"
-        case httpx.ConnectTimeout() | httpx.ConnectError():
-            return f"could not connect: {reason}", "; check the network, the base URL and the proxy"
-        case httpx.ProxyError():
-            return f"could not pass the proxy: {reason}", "; check the proxy that the environment names"
-        case httpx.TimeoutException():
-            return "gave no answer in time", "; try again, or with a longer --timeout"
-        case _:
-            return f"broke off: {reason}", "; try again"

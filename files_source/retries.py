@@ -1,24 +1,18 @@
-"""Requests that are sent again: when, after how long, and how many there were."""
+"""When a request is sent again, and after how long: the official clients' rules."""
 
 from __future__ import annotations
 
-import logging
 import random
-import ssl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from threading import Lock
-from typing import Final, cast
+from typing import Final
 
 import httpx
 from httpx_retries import Retry
 
 from files_source.errors import OUT_OF_QUOTA, ConfigError, Fault, MalformedBody
+from files_source.network import is_untrusted
 
 MAX_RETRIES: Final = 5
 """Waits of 0.5, 1, 2, 4 and 8 seconds: enough for a rate limit by the minute to let a page through."""
@@ -134,105 +128,6 @@ def http_date(text: str | None) -> datetime | None:
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def is_untrusted(error: BaseException) -> bool:
-    """Tell whether a connection failed because nobody we trust vouches for the server's certificate."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
-        cause = cause.__cause__ or cause.__context__
-    return cause is not None
-
-
-class Meter(httpx.BaseTransport):
-    """A transport that counts what really goes out and comes in, and keeps secrets out of the log.
-
-    Args:
-        transport: the way to the server.
-        redact: returns a text without the secrets of whoever asks.
-
-    Attributes:
-        requests: requests sent, those sent again included.
-        retries: how many of them were sent again.
-        received: bytes of the answers' bodies, as they travelled.
-    """
-
-    def __init__(self, transport: httpx.BaseTransport, redact: Callable[[str], str]) -> None:
-        self.requests = 0
-        self.retries = 0
-        self.received = 0
-        self._transport = transport
-        self._redact = redact
-        self._lock = Lock()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        tries = request.extensions.get("tries", 0)
-        request.extensions["tries"] = tries + 1
-        with self._lock:
-            self.requests += 1
-            self.retries += tries > 0
-        with self._redacted():
-            response = self._transport.handle_request(request)
-        phrase = self._redact(response.reason_phrase)  # httpx logs it
-        response.extensions["reason_phrase"] = phrase.encode("ascii", errors="replace")
-        response.stream = _Body(cast(httpx.SyncByteStream, response.stream), self._parts)
-        return response
-
-    def close(self) -> None:
-        self._transport.close()
-
-    def _parts(self, stream: httpx.SyncByteStream) -> Iterator[bytes]:
-        parts = iter(stream)
-        while True:
-            with self._redacted():
-                part = next(parts, None)
-            if part is None:
-                return
-            with self._lock:
-                self.received += len(part)
-            yield part
-
-    @contextmanager
-    def _redacted(self) -> Iterator[None]:
-        """Keep the secrets out of what the transport logs and raises."""
-        token = _redact_log.set(self._redact)
-        try:
-            yield
-        except httpx.HTTPError as error:
-            error.args = (self._redact(str(error)),)
-            raise
-        finally:
-            _redact_log.reset(token)
-
-
-@dataclass(frozen=True, slots=True)
-class _Body(httpx.SyncByteStream):
-    """An answer's body, read through a meter."""
-
-    stream: httpx.SyncByteStream
-    read: Callable[[httpx.SyncByteStream], Iterator[bytes]]
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self.read(self.stream)
-
-    def close(self) -> None:
-        self.stream.close()
-
-
-_redact_log: ContextVar[Callable[[str], str] | None] = ContextVar("redact_log", default=None)
-
-
-class _WithoutSecrets(logging.Filter):
-    """Takes out of httpcore's log what a server repeats of the secrets: it shows every answer's headers."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        redact = _redact_log.get()
-        if redact is not None:
-            record.msg, record.args = redact(record.getMessage()), ()
-        return True
-
-
-logging.getLogger("httpcore.http11").addFilter(_WithoutSecrets())
 
 
 def _number(text: str | None) -> float:

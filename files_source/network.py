@@ -1,0 +1,161 @@
+"""The way to the server: its proxy and certificates, what goes over it, and why it failed."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import cast
+
+import httpx
+
+from files_source.accounts import proxy_to
+from files_source.errors import ConfigError, excerpt
+
+
+def route(base_url: str, ca_bundle: str | Path | None) -> httpx.HTTPTransport:
+    """Return the way to *base_url*, through the proxy that the environment names, if any."""
+    verify: ssl.SSLContext | bool = False  # reading the authorities takes long, and http needs none
+    if base_url.startswith("https:"):
+        verify = _trusted(ca_bundle)
+    proxy = proxy_to(base_url)
+    try:
+        return httpx.HTTPTransport(verify=verify, proxy=proxy)
+    except ImportError:
+        raise ConfigError("the environment names a SOCKS proxy: install httpx[socks] to use it") from None
+    except (httpx.InvalidURL, ValueError):  # what they say may show the proxy's password
+        raise ConfigError("cannot use the proxy that the environment names: give it as http://host:port") from None
+
+
+def _trusted(ca_bundle: str | Path | None) -> ssl.SSLContext:
+    """Return the usual certificate authorities and those of *ca_bundle*."""
+    try:
+        context = httpx.create_ssl_context()
+    except OSError as error:
+        raise ConfigError(f"cannot use the authorities that SSL_CERT_FILE or SSL_CERT_DIR names: {error}") from None
+    try:
+        if ca_bundle is not None:
+            context.load_verify_locations(ca_bundle)
+    except OSError as error:
+        raise ConfigError(f"cannot use the CA bundle {ca_bundle}: {error}") from None
+    return context
+
+
+def what_failed(error: httpx.HTTPError) -> tuple[str, str]:
+    """Return what went wrong, and what helps."""
+    reason = excerpt(str(error).rstrip(".") or type(error).__name__)
+    match error:
+        case httpx.ConnectError() if is_untrusted(error):
+            return f"met a certificate that is not trusted: {reason}", "; name your authority's file with --ca-bundle"
+        case httpx.ConnectTimeout() | httpx.ConnectError():
+            return f"could not connect: {reason}", "; check the network, the base URL and the proxy"
+        case httpx.ProxyError():
+            return f"could not pass the proxy: {reason}", "; check the proxy that the environment names"
+        case httpx.TimeoutException():
+            return "gave no answer in time", "; try again, or with a longer --timeout"
+        case _:
+            return f"broke off: {reason}", "; try again"
+
+
+def is_untrusted(error: BaseException) -> bool:
+    """Tell whether a connection failed because nobody we trust vouches for the server's certificate."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
+class Meter(httpx.BaseTransport):
+    """A transport that counts what really goes out and comes in, and keeps secrets out of the log.
+
+    Args:
+        transport: the way to the server.
+        redact: returns a text without the secrets of whoever asks.
+
+    Attributes:
+        requests: requests sent, those sent again included.
+        retries: how many of them were sent again.
+        received: bytes of the answers' bodies, as they travelled.
+    """
+
+    def __init__(self, transport: httpx.BaseTransport, redact: Callable[[str], str]) -> None:
+        self.requests = 0
+        self.retries = 0
+        self.received = 0
+        self._transport = transport
+        self._redact = redact
+        self._lock = Lock()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        tries = request.extensions.get("tries", 0)
+        request.extensions["tries"] = tries + 1
+        with self._lock:
+            self.requests += 1
+            self.retries += tries > 0
+        with self._redacted():
+            response = self._transport.handle_request(request)
+        phrase = self._redact(response.reason_phrase)  # httpx logs it
+        response.extensions["reason_phrase"] = phrase.encode("ascii", errors="replace")
+        response.stream = _Body(cast(httpx.SyncByteStream, response.stream), self._parts)
+        return response
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _parts(self, stream: httpx.SyncByteStream) -> Iterator[bytes]:
+        parts = iter(stream)
+        while True:
+            with self._redacted():
+                part = next(parts, None)
+            if part is None:
+                return
+            with self._lock:
+                self.received += len(part)
+            yield part
+
+    @contextmanager
+    def _redacted(self) -> Iterator[None]:
+        """Keep the secrets out of what the transport logs and raises."""
+        token = _redact_log.set(self._redact)
+        try:
+            yield
+        except httpx.HTTPError as error:
+            error.args = (self._redact(str(error)),)
+            raise
+        finally:
+            _redact_log.reset(token)
+
+
+@dataclass(frozen=True, slots=True)
+class _Body(httpx.SyncByteStream):
+    """An answer's body, read through a meter."""
+
+    stream: httpx.SyncByteStream
+    read: Callable[[httpx.SyncByteStream], Iterator[bytes]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.read(self.stream)
+
+    def close(self) -> None:
+        self.stream.close()
+
+
+_redact_log: ContextVar[Callable[[str], str] | None] = ContextVar("redact_log", default=None)
+
+
+class _WithoutSecrets(logging.Filter):
+    """Takes out of httpcore's log what a server repeats of the secrets: it shows every answer's headers."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        redact = _redact_log.get()
+        if redact is not None:
+            record.msg, record.args = redact(record.getMessage()), ()
+        return True
+
+
+logging.getLogger("httpcore.http11").addFilter(_WithoutSecrets())
