@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from files_source.errors import TransportError as TransportError
     from files_source.schema import FILES as FILES
     from files_source.source import openai_files as openai_files
-    from files_source.sync import sync as sync
+    from files_source.syncing import sync as sync
 
 _HOMES: Final = {
     "Account": "accounts",
@@ -31,7 +31,7 @@ _HOMES: Final = {
     "TransportError": "errors",
     "FILES": "schema",
     "openai_files": "source",
-    "sync": "sync",
+    "sync": "syncing",
 }
 
 __all__ = list(_HOMES)

@@ -191,6 +191,9 @@ def sync(
     until: Annotated[
         datetime | None, typer.Option(metavar="TIME", parser=_moment, help="Only files created before then.")
     ] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The name of these files' account; otherwise default.")
+    ] = None,
     limit: Limit = None,
     overlap: Annotated[
         int | None,
@@ -207,7 +210,7 @@ def sync(
     from dataclasses import asdict
 
     from files_source import printing
-    from files_source.sync import sync as run
+    from files_source.syncing import sync as run
 
     with printing.progress() as on_page:
         try:
@@ -220,6 +223,7 @@ def sync(
                 overlap=overlap,
                 full_refresh=full_refresh,
                 on_page=on_page,
+                account=account,
                 **context.obj,
             )
         except KeyboardInterrupt:

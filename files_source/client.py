@@ -93,6 +93,8 @@ class FilesClient:
         self, *, after: str | None = None, limit: int = MAX_LIMIT, order: Order = "desc", purpose: str | None = None
     ) -> Page:
         """Return one page of the listing: `GET /files`."""
+        if purpose == "":
+            raise ConfigError("the purpose is empty: name one, or leave it out for all")
         wanted = {"after": after, "limit": limit, "order": order, "purpose": purpose}
         return self._call(
             "GET",
@@ -108,10 +110,16 @@ class FilesClient:
     ) -> Iterator[Page]:
         """Yield the pages of the listing to its end, each file once; see `listing.walk`.
 
+        An empty listing after a file is believed only if that file exists.
+
         Raises:
             CursorError: the listing cannot be followed to its end.
         """
-        return walk(self.page, after=after, limit=limit, order=order, purpose=purpose)
+        pages = walk(self.page, after=after, limit=limit, order=order, purpose=purpose)
+        for number, page in enumerate(pages):
+            if number == 0 and after is not None and not page.files.num_rows:
+                self.get(after)
+            yield page
 
     def get(self, file_id: str) -> FileObject:
         """Return one File object: `GET /files/{file_id}`."""

@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 
 from files_source.listing import Order
 
-_RUNGS: Final = 12
+_RUNGS: Final = 32
 """The most files that a ladder remembers."""
-_REACH: Final = 2**9
+_NEAR: Final = 8
+"""Newest files that a ladder keeps all of; further down it keeps ever fewer."""
+_REACH: Final = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Remembered(TypedDict):
     server: str
     spans: list[tuple[str | None, int | None, int | None]]
     ladders: dict[str, list[tuple[str, int]]]
+    ascending: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,13 @@ class Coverage:
         spans: disjoint for each purpose.
         ladders: for each purpose listed (empty: all), settled files in the listing's ascending
             order, newest first.
+        ascending: whether the server was seen to list in ascending order when asked to.
     """
 
     server: str
     spans: tuple[Span, ...] = ()
     ladders: tuple[tuple[str, tuple[Rung, ...]], ...] = ()
+    ascending: bool = False
 
     @classmethod
     def recall(cls, remembered: Remembered | None, *, server: str) -> Coverage:
@@ -83,6 +88,7 @@ class Coverage:
             server,
             tuple(Span(*span) for span in remembered["spans"]),
             tuple((purpose, tuple(Rung(*rung) for rung in rungs)) for purpose, rungs in remembered["ladders"].items()),
+            remembered["ascending"],
         )
 
     def remember(self) -> Remembered:
@@ -93,6 +99,7 @@ class Coverage:
             "ladders": {
                 purpose: [(rung.file_id, rung.created_at) for rung in rungs] for purpose, rungs in self.ladders
             },
+            "ascending": self.ascending,
         }
 
     def missing_from(self, asked: Span) -> Span:
@@ -118,15 +125,15 @@ class Coverage:
         rungs = dict(self.ladders).get(purpose or "", ())
         return tuple(rung for rung in rungs if rung.created_at < before)
 
-    def plus(self, span: Span, ladder: Iterable[Rung]) -> Coverage:
-        """Return the coverage with *span* held too, and a listing's newest known files."""
+    def plus(self, span: Span, ladder: Iterable[Rung], *, ascending: bool = False) -> Coverage:
+        """Return the coverage with *span* held too, a listing's newest known files, and what was seen of its order."""
         ladders = dict(self.ladders)
         known = {rung.file_id: rung for rung in (*ladder, *ladders.get(span.purpose or "", ()))}
         if known:
             newest_first = sorted(known.values(), key=lambda rung: rung.created_at, reverse=True)
-            ladders[span.purpose or ""] = tuple(newest_first[:_RUNGS])
+            ladders[span.purpose or ""] = _thinned(newest_first)
         spans = self.spans if span.is_empty() else _joined(self.spans, span)
-        return Coverage(self.server, spans, tuple(ladders.items()))
+        return Coverage(self.server, spans, tuple(ladders.items()), self.ascending or ascending)
 
     def _about(self, purpose: str | None) -> list[Span]:
         return [span for span in self.spans if span.purpose in (None, purpose)]
@@ -139,12 +146,25 @@ def newest(files: pa.Table, order: Order) -> pa.Table:
 
 def rungs(files: pa.Table, order: Order) -> tuple[Rung, ...]:
     """Pick the rungs of a ladder out of a listing's newest files: the newest, then 1, 3, 7, ... before it."""
-    positions = [2**step - 1 for step in range(_RUNGS) if 2**step <= files.num_rows]
+    positions = [2**step - 1 for step in range(files.num_rows.bit_length())]
     if order == "asc":
         positions = [files.num_rows - 1 - position for position in positions]
     picked = files.take(pa.array(positions, pa.int64()))
     times = picked.column("created_at").cast(pa.int64()).to_pylist()
     return tuple(Rung(*rung) for rung in zip(picked.column("id").to_pylist(), times, strict=True))
+
+
+def _thinned(newest_first: list[Rung]) -> tuple[Rung, ...]:
+    """Keep the newest rungs and the oldest, and between them no more than one for each doubling of their age."""
+    kept, rest = newest_first[:_NEAR], newest_first[_NEAR:]
+    for rung, older in zip(rest, [*rest, None][1:], strict=True):
+        if older is None or _age(older, kept) > 2 * _age(kept[-1], kept):
+            kept.append(rung)
+    return tuple(kept[:_RUNGS])
+
+
+def _age(rung: Rung, kept: list[Rung]) -> int:
+    return kept[0].created_at - rung.created_at
 
 
 def _joined(spans: tuple[Span, ...], new: Span) -> tuple[Span, ...]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Final
@@ -19,11 +16,11 @@ from files_source.client import FilesClient
 from files_source.emulator import Clock, Emulator
 from files_source.errors import ConfigError
 from files_source.printing import counted, printable, size
-from files_source.sync import Synced, sync
+from files_source.syncing import Synced, sync
 
 YEARS: Final = 3
 
-_SAME_NOW: Final = 1_790_000_000
+_SAME_NOW: Final = 1_700_000_000
 _NAME: Final = "made-up"
 """The account's name, by which a demo knows a database that a demo made."""
 _ADDED: Final = 120
@@ -62,12 +59,13 @@ def demo(to: Path, *, files: int) -> None:
         console.print(_told("first load", sync(str(to), client=client)))
         _change(emulator)
         console.print(f"The account changes: {_ADDED} files are added, {_DELETED} deleted, {_EXPIRED} expire")
-        console.print(_told("next load", sync(str(to), client=client)))
+        done = sync(str(to), client=client)
+        console.print(_told("next load", done))
     console.print("\nWhat takes the room:\n")
     console.print(_usage(to))
     console.print()
     console.print(f"The database is {printable(str(to))}; files that are gone from the account keep their rows.")
-    console.print(f"Open it with\n  {way_in(to)}")
+    console.print(f"Open it with\n  {done.query}")
 
 
 def _populated(emulator: Emulator, files: int) -> Emulator:
@@ -123,13 +121,3 @@ def _usage(to: Path) -> Table:
         bar = "█" * max(1, round(_BAR * total / rows[0][2]))
         table.add_row(purpose, f"{files:,}", size(total), bar, f"{oldest:%Y-%m-%d}", f"{newest:%Y-%m-%d}")
     return table
-
-
-def way_in(to: Path) -> str:
-    """Return a shell command that shows the table; it needs nothing but the Python that runs this."""
-    path = json.dumps(str(to), ensure_ascii=False)
-    code = f'import duckdb; duckdb.connect({path}).sql("FROM openai_files.files LIMIT 5").show()'
-    python = Path(sys.executable)
-    if python.is_relative_to(Path.cwd()):
-        python = python.relative_to(Path.cwd())
-    return shlex.join([str(python), "-c", code])

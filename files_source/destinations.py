@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -28,7 +31,7 @@ class Target:
     Attributes:
         destination: as dlt takes it.
         name: as it is shown.
-        query: how to look at the table, as a shell command or Python; None where that depends.
+        query: a shell command that shows some rows; None where that depends on the destination.
         working_folder: where dlt keeps a run's packages; each place has its own, so that rows meant
             for one never end in another.
     """
@@ -65,9 +68,9 @@ def target(to: str) -> Target:
 def _database(path: Path) -> Target:
     if path.stem == DATASET:
         raise ConfigError(f"{path} bears the name of its schema, which makes DuckDB's names ambiguous: choose another")
-    query = f"SELECT purpose, count(*), sum(bytes) FROM {DATASET}.files GROUP BY 1"
-    opened = f'duckdb {path} "{query}"'
-    return Target(dlt.destinations.duckdb(str(path)), str(path), opened, _working_folder(f"duckdb {path.resolve()}"))
+    code = f'import duckdb; duckdb.connect({_quoted(str(path))}).sql("FROM {DATASET}.files LIMIT 5").show()'
+    identity = f"duckdb {path.resolve()}"
+    return Target(dlt.destinations.duckdb(str(path)), str(path), _python(code), _working_folder(identity))
 
 
 def _lake(url: str) -> Target:
@@ -75,9 +78,22 @@ def _lake(url: str) -> Target:
         raise ConfigError("parquet: needs a folder or a URL behind it")
     local = "://" not in url
     where = str(Path(url).resolve()) if local else url
-    files = f"{url.rstrip('/')}/{DATASET}/files/*.parquet"
-    query = f"duckdb -c \"SELECT purpose, count(*), sum(bytes) FROM '{files}' GROUP BY 1\""
-    return Target(dlt.destinations.filesystem(where), url, query, _working_folder(f"lake {where}"))
+    destination = dlt.destinations.filesystem(where)
+    files = _quoted(f"{url.rstrip('/')}/{DATASET}/files/*.parquet")
+    query = _python(f"import duckdb; duckdb.read_parquet({files}).limit(5).show()") if local else None
+    return Target(destination, url, query, _working_folder(f"lake {where}"))
+
+
+def _python(code: str) -> str:
+    """Return a shell command that needs nothing but the Python that runs this."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    return shlex.join([str(python), "-c", code])
+
+
+def _quoted(path: str) -> str:
+    return json.dumps(path, ensure_ascii=False)
 
 
 def _working_folder(identity: str) -> Path:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from files_source.client import FilesClient
 from files_source.coverage import Coverage, Rung, Span, newest, rungs
 from files_source.decoding import Page
-from files_source.errors import ApiError
+from files_source.errors import ApiError, ConfigError
 from files_source.listing import GONE, MAX_LIMIT, Order, is_ordered
 from files_source.schema import FILES
 
@@ -65,6 +65,7 @@ class Increment:
     seen: int = 0
     settled: int | None = None
     reached: Coverage = field(init=False)
+    _strangers: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.reached = self.coverage
@@ -92,37 +93,39 @@ class Increment:
     def _held(self) -> Coverage:
         return Coverage(self.coverage.server) if self.again else self.coverage
 
-    def _start(self) -> Span:
-        return self._held().missing_from(self.asked)
-
     def _wanted(self) -> Iterator[pa.Table]:
         """Yield the rows that the destination lacks, page by page, and remember how far they reach."""
-        start = self._start()
-        order, pages = self._pages(start)
-        ordered, edge, tail = True, FILES.empty_table(), _KNOWN.empty_table()
+        order, pages, start = self._listing()
+        edge, tail, seen = FILES.empty_table(), _KNOWN.empty_table(), _Seen(order)
         for page in pages:
             self._take_note(page)
-            ordered = ordered and is_ordered(pa.concat_tables([edge, page.files]), order)
+            self._check_strangers(page.files, start)
+            seen.add(pa.concat_tables([edge, page.files]))
             tail = newest(pa.concat_tables([tail, self._final(page.files)]), order)
             files = page.files.filter(self._counts(page.files))
             if files.num_rows:
                 yield files
             edge = page.files.slice(page.files.num_rows - 1) if page.files.num_rows else edge
-            if ordered and edge.num_rows and self._is_past_end(edge, start, order):
+            if seen.proven and self._is_past_end(edge, start, order):
                 break
         held = Span(self.asked.purpose, self.asked.since, self.until)
-        ladder = rungs(tail, order) if ordered else ()
-        if not held.is_empty():
-            self.reached = self.coverage.plus(held, ladder)
+        ladder = rungs(tail, order) if seen.ordered else ()
+        self.reached = self.coverage.plus(held, ladder, ascending=order == "asc" and seen.proven)
 
-    def _pages(self, start: Span) -> tuple[Order, Iterator[Page]]:
-        """Return the shortest listing that holds all from *start* on, and its order."""
-        if start.since is None:
-            return "asc", self.client.pages(order="asc", limit=self.limit, purpose=self.asked.purpose)
-        resumed = self._resume(self.coverage.ladder(self.asked.purpose, before=start.since))
+    def _listing(self) -> tuple[Order, Iterator[Page], Span]:
+        """Return the shortest listing that holds all that is lacking, its order, and what is lacking."""
+        start = self._held().missing_from(self.asked)
+        ladder = () if start.since is None else self.coverage.ladder(self.asked.purpose, before=start.since)
+        resumed = self._resume(ladder)
         if resumed is not None:
-            return "asc", resumed
-        return "desc", self.client.pages(order="desc", limit=self.limit, purpose=self.asked.purpose)
+            return "asc", resumed, start
+        if ladder and not any(map(self._exists, ladder)):
+            start = self._among_strangers(start)
+        order: Order = "asc" if start.since is None else "desc"
+        return order, self._ask(None, order), start
+
+    def _ask(self, after: str | None, order: Order) -> Iterator[Page]:
+        return self.client.pages(after=after, order=order, limit=self.limit, purpose=self.asked.purpose)
 
     def _resume(self, ladder: tuple[Rung, ...]) -> Iterator[Page] | None:
         """Return the listing after a known file, proven to be that.
@@ -132,16 +135,57 @@ class Increment:
         known file and shows a later one; if neither is left, the next pair down the ladder is tried.
         """
         for step, rung in enumerate(ladder[1:], start=1):
-            pages = self.client.pages(after=rung.file_id, order="asc", limit=self.limit, purpose=self.asked.purpose)
+            pages = self._ask(rung.file_id, "asc")
             try:
                 first = next(pages, None)
             except ApiError as error:
                 if error.status not in GONE:
                     raise
                 continue
-            if first is not None and _shows(first.files, ladder[:step], rung):
+            if first is not None and self._shows(first.files, ladder[:step], rung):
                 return chain([first], pages)
         return None
+
+    def _shows(self, files: pa.Table, later: tuple[Rung, ...], rung: Rung) -> bool:
+        """Tell whether a page starts after *rung* in ascending order and shows one of the *later* files.
+
+        Files of one second prove no order, so among them the server's order must have been seen before.
+        """
+        if not files.num_rows or not is_ordered(files, "asc") or _microseconds(files) < rung.created_at:
+            return False
+        proving = [file.file_id for file in later if self.coverage.ascending or file.created_at > rung.created_at]
+        return bool(pc.any(pc.is_in(files.column("id"), pa.array(proving, pa.string()))).as_py())
+
+    def _exists(self, rung: Rung) -> bool:
+        try:
+            self.client.get(rung.file_id)
+        except ApiError as error:
+            if error.status not in GONE:
+                raise
+            return False
+        return True
+
+    def _among_strangers(self, start: Span) -> Span:
+        """Return what is lacking where every file known from earlier runs is gone.
+
+        All of them may have been deleted; or the key now sees another project, of which the
+        destination holds nothing. Where rows are merged, loading everything is right for both.
+        """
+        self._strangers = True
+        if not self.merges:
+            return start
+        self.again = True
+        self.coverage = Coverage(self.coverage.server, self.coverage.spans)
+        return self.asked
+
+    def _check_strangers(self, files: pa.Table, start: Span) -> None:
+        """Refuse to guess whether a folder already has the older files of a listing without known ones."""
+        if self._strangers and not self.merges and pc.any(Span(None, None, start.since).holds(files)).as_py():
+            raise ConfigError(
+                f"none of the files by which account {self.client.account.name!r} was known is there any more, but "
+                "others of their age are: does the key see another project? Give that another account name "
+                "(--account), or load all again with --full-refresh"
+            )
 
     def _take_note(self, page: Page) -> None:
         self.pages += 1
@@ -149,7 +193,8 @@ class Increment:
         if self.on_page is not None:
             self.on_page(self.pages, self.seen)
         if self.settled is None:
-            now = page.date or datetime.now(UTC)
+            here = datetime.now(UTC)
+            now = min(page.date or here, here)  # a clock that is ahead would settle what is still to come
             self.settled = (int(now.timestamp()) - self.overlap) * MICROSECONDS
 
     @property
@@ -179,12 +224,18 @@ def _microseconds(files: pa.Table) -> int:
     return cast(int, files.column("created_at").cast(pa.int64())[0].as_py())
 
 
-def _shows(files: pa.Table, later: tuple[Rung, ...], rung: Rung) -> bool:
-    """Tell whether a page starts after *rung* in ascending order and shows one of the *later* files."""
-    if not files.num_rows or not is_ordered(files, "asc"):
-        return False
-    known = pa.array([file.file_id for file in later], pa.string())
-    return bool(_microseconds(files) >= rung.created_at and pc.any(pc.is_in(files.column("id"), known)).as_py())
+@dataclass(slots=True)
+class _Seen:
+    """What the pages of a listing say of its order: files of one second alone prove none."""
+
+    order: Order
+    ordered: bool = True
+    proven: bool = False
+
+    def add(self, files: pa.Table) -> None:
+        self.ordered = self.ordered and is_ordered(files, self.order)
+        differ = pc.count_distinct(files.column("created_at")).as_py() > 1
+        self.proven = self.ordered and (self.proven or differ)
 
 
 def _outline(coverage: Coverage) -> tuple[frozenset[object], frozenset[str]]:

@@ -17,7 +17,7 @@ from files_source.incremental import OnPage
 from files_source.tolerant import file_objects
 
 if TYPE_CHECKING:
-    from files_source.sync import Synced
+    from files_source.syncing import Synced
 
 Format = Literal["jsonl", "table", "csv"]
 

@@ -23,7 +23,7 @@ _EVENTS = frozenset({"open", "os.rename", "os.link", "os.remove", "os.mkdir", "o
 
 def main() -> None:
     moment, *arguments = sys.argv[1:]
-    from files_source import cli, sync  # noqa: F401, PLC0415 - imports are not what is to be interrupted
+    from files_source import cli, syncing  # noqa: F401, PLC0415 - imports are not what is to be interrupted
 
     kind, _, number = moment.partition("-")
     if kind == "commit":

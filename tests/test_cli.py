@@ -187,8 +187,8 @@ class TestList:
 
         assert [line.split() for line in listed.lines] == [
             ["id", "bytes", "created_at", "purpose", "status", "expires_at", "filename"],
-            ["file-2", "512000000", "2026-09-21", "14:13:21Z", "batch", long],
-            ["file-1", "1000", "2026-09-21", "14:13:20Z", "batch", "processed", "2026-09-21", "14:14:20Z", "a.jsonl"],
+            ["file-2", "512000000", "2023-11-14", "22:13:21Z", "batch", long],
+            ["file-1", "1000", "2023-11-14", "22:13:20Z", "batch", "processed", "2023-11-14", "22:14:20Z", "a.jsonl"],
         ]
         assert (
             len({line.find(name) for line, name in zip(listed.lines, ["filename", long, "a.jsonl"], strict=True)}) == 1
@@ -213,7 +213,7 @@ class TestList:
             {
                 "id": "file-1",
                 "bytes": "7",
-                "created_at": "2026-09-21 14:13:20Z",
+                "created_at": "2023-11-14 22:13:20Z",
                 "purpose": "batch",
                 "status": "processed",
                 "expires_at": "",

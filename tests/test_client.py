@@ -306,7 +306,7 @@ def test_any_id_is_one_part_of_the_path(file_id: str):
     assert f"{path}/content" in content
 
 
-@given(after=TEXT, purpose=TEXT)
+@given(after=TEXT, purpose=TEXT.filter(bool))
 def test_any_cursor_and_purpose_arrive_as_they_are(after: str, purpose: str):
     """Ids and purposes are any strings."""
     asked: list[httpx.URL] = []

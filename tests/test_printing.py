@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from files_source.decoding import Page, decode_page
 from files_source.printing import Format, counted, listing, one_line, printable, size, summary
-from files_source.sync import Synced
+from files_source.syncing import Synced
 
 DONE = Synced(
     to="inventory.duckdb",

@@ -20,7 +20,7 @@ from files_source.client import FilesClient
 from files_source.emulator import Clock, Emulator
 from files_source.errors import ConfigError
 from files_source.schema import FILES, description
-from files_source.sync import sync
+from files_source.syncing import sync
 from tests.conftest import NOW, loaded
 
 Connect = Callable[..., FilesClient]

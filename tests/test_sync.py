@@ -14,7 +14,7 @@ import pytest
 from files_source.client import FilesClient
 from files_source.emulator import Clock, Emulator, Oddities
 from files_source.schema import FILES
-from files_source.sync import sync
+from files_source.syncing import sync
 from tests.conftest import NOW, loaded
 
 Connect = Callable[..., FilesClient]
@@ -155,6 +155,7 @@ def test_the_state_stays_small_over_many_runs(place: str, emulator: Emulator, cl
 
 def test_a_backlog_of_ties_is_not_read_again_once_it_is_settled(emulator: Emulator, clock: Clock, connect: Connect):
     """A bulk upload in the last second costs nothing once it is older than the overlap."""
+    emulator.add(created_at=NOW - 86_400)
     emulator.add_many(5_000, created_at=NOW)
     clock.advance(61)
     sync("inventory.duckdb", client=connect())

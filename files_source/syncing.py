@@ -10,11 +10,16 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 import dlt
+import duckdb
+from dlt.common.configuration.exceptions import ConfigurationException
+from dlt.common.exceptions import DltException
 from dlt.pipeline.exceptions import PipelineStepFailed
+from filelock import FileLock, Timeout
 
 from files_source.client import FilesClient
 from files_source.destinations import DATASET, Target, target
-from files_source.errors import FilesSourceError, LoadError, excerpt
+from files_source.errors import ConfigError, FilesSourceError, LoadError, excerpt
+from files_source.holdings import finish_pending, has_lost_its_table
 from files_source.incremental import OnPage
 from files_source.source import openai_files
 
@@ -97,15 +102,18 @@ def sync(
     source = openai_files(
         full_refresh=full_refresh, **{name: value for name, value in given.items() if value is not None}
     )
-    with _one_clear_error(place):
+    with _alone(place), _one_clear_error(place):
         pipeline = dlt.pipeline(
             PIPELINE,
             pipelines_dir=str(place.working_folder),
             destination=place.destination,
             dataset_name=DATASET,
         )
-        finished_earlier = pipeline.has_pending_data and pipeline.run() is not None
-        pipeline.run(source)
+        finished_earlier = finish_pending(pipeline)
+        if has_lost_its_table(pipeline):
+            pipeline.run(source, refresh="drop_resources")
+        else:
+            pipeline.run(source)
     return Synced(
         to=place.name,
         **cast(dict[str, int], source.resources["files"].custom_metrics["listing"]),
@@ -116,19 +124,39 @@ def sync(
 
 
 @contextmanager
+def _alone(place: Target) -> Iterator[None]:
+    """Keep other runs of this machine out of a place.
+
+    Raises:
+        LoadError: one is going on.
+    """
+    place.working_folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(place.working_folder / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise LoadError(f"another run into {place.name} is going on: wait for its end, and run again") from None
+
+
+@contextmanager
 def _one_clear_error(place: Target) -> Iterator[None]:
     """Turn what dlt wraps around a failure back into the failure."""
     try:
         yield
-    except PipelineStepFailed as failed:
+    except (DltException, OSError, duckdb.Error) as failed:
         causes = list(_causes(failed))
         for cause in causes:
             if isinstance(cause, FilesSourceError | KeyboardInterrupt):
                 raise cause from None
-        reason = excerpt(" ".join(str(causes[-1]).split()).encode())
+        step = failed.step if isinstance(failed, PipelineStepFailed) else "sync"
+        reason = excerpt(" ".join(str(causes[-1]).split()))
+        if any(isinstance(cause, ConfigurationException) for cause in causes):
+            raise ConfigError(f"{place.name} is not configured as dlt needs it: {reason}") from None
+        if step == "sync":
+            raise LoadError(f"{place.name} cannot be opened: {reason}; see to it, and run again") from failed
         raise LoadError(
-            f"{place.name} did not take the rows ({failed.step}): {reason}; what it held is still there, and the "
-            "next run goes on from here"
+            f"{place.name} did not take the rows ({step}): {reason}; what it held is still there, and the next run "
+            "goes on from here"
         ) from failed
 
 
