@@ -14,6 +14,7 @@ import dlt
 from dlt.common.destination import Destination
 from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.common.pipeline import get_dlt_pipelines_dir
+from fsspec.registry import known_implementations
 
 from files_source.errors import ConfigError
 
@@ -76,10 +77,13 @@ def _database(path: Path) -> Target:
 def _lake(url: str) -> Target:
     if not url:
         raise ConfigError("parquet: needs a folder or a URL behind it")
-    local = "://" not in url
-    where = str(Path(url).resolve()) if local else url
+    scheme, separator, path = url.rpartition("://")
+    if scheme and scheme.split("::")[0] not in known_implementations:
+        raise ConfigError(f"{url} is no place to load into: fsspec knows no {scheme}://")
+    local = scheme in ("", "file")
+    where = str(Path(url).resolve()) if not separator else url
     destination = dlt.destinations.filesystem(where)
-    files = _quoted(f"{url.rstrip('/')}/{DATASET}/files/*.parquet")
+    files = _quoted(f"{path.rstrip('/')}/{DATASET}/files/*.parquet")
     query = _python(f"import duckdb; duckdb.read_parquet({files}).limit(5).show()") if local else None
     return Target(destination, url, query, _working_folder(f"lake {where}"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar, cast
 
@@ -28,13 +29,25 @@ def setting(name: str, given: _Value | None, kind: type[_Value]) -> _Value | Non
     """
     if given is not None:
         return given
-    accessor = dlt.secrets if name in _SECRETS else dlt.config
+    field = f"{SECTION}.{name}"
     try:
-        return cast("_Value | None", accessor.get(f"{SECTION}.{name}", kind))
+        if name in _SECRETS:
+            return _secret(field, kind)
+        return cast("_Value | None", dlt.config.get(field, kind))
     except (ConfigurationException, ValueError):
         raise ConfigError(
             f"SOURCES__OPENAI_FILES__{name.upper().replace('.', '__')} cannot be read: give {_KINDS.get(kind, kind)}"
         ) from None
+
+
+def _secret(field: str, kind: type[_Value]) -> _Value | None:
+    """Return what a secret is configured to be, as dlt's own kind of secret: of any other its trace keeps the value."""
+    found: object = dlt.secrets.get(field)
+    if isinstance(found, str) and kind is dict:
+        found = json.loads(found)
+    if found is not None and not isinstance(found, kind):
+        raise ValueError(field)
+    return found
 
 
 def configured_account(

@@ -489,7 +489,7 @@ def test_each_answer_has_an_id_and_the_emulators_date(emulator: Emulator, client
 
     answers = [client.get("/files"), client.get("/files"), client.get("/nowhere")]
 
-    assert {answer.headers["date"] for answer in answers} == {"Mon, 21 Sep 2026 15:13:20 GMT"}
+    assert {answer.headers["date"] for answer in answers} == {"Tue, 14 Nov 2023 23:13:20 GMT"}
     assert len({answer.headers["x-request-id"] for answer in answers}) == 3
 
 
