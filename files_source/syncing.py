@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from files_source.source import openai_files
 PIPELINE: Final = "openai_files"
 DATABASE: Final = "inventory.duckdb"
 
+_HELD: Final = re.compile(r"Conflicting lock is held .*\(PID (\d+)\)")
+"""How DuckDB says that another process has a database open."""
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -148,6 +151,10 @@ def _one_clear_error(place: Target) -> Iterator[None]:
         for cause in causes:
             if isinstance(cause, FilesSourceError | KeyboardInterrupt):
                 raise cause from None
+        if held := _HELD.search(str(causes[-1])):
+            raise LoadError(
+                f"{place.name} is open in another program (PID {held[1]}): close it there and run this again"
+            ) from failed
         step = failed.step if isinstance(failed, PipelineStepFailed) else "sync"
         reason = excerpt(" ".join(str(causes[-1]).split()))
         if any(isinstance(cause, ConfigurationException) for cause in causes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ended:
 
 def start(*arguments: str, **settings: object) -> subprocess.Popen[str]:
     """Start a command in a process of its own, whose output is buffered as anywhere else."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what runs in the background, which a child inherits
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | settings
     return subprocess.Popen([str(PROGRAM), *arguments], env=environment, **given)  # type: ignore[call-overload,no-any-return]

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from files_source.accounts import Account
 from files_source.client import FilesClient
 from files_source.emulator import Clock, Emulator
+from tests.commands import Ended, run
 
 NOW = 1_700_000_000
 """What the emulator's clock shows when a test begins: 14 November 2023, in Unix seconds, before any real one."""
@@ -49,6 +50,20 @@ def connect(emulator: Emulator) -> Iterator[Callable[..., FilesClient]]:
     """Connect to the emulator over a real socket, as often as wanted."""
     with emulator.serve() as server, ExitStack() as opened:
         yield lambda **settings: opened.enter_context(FilesClient(Account(base_url=server.url), **settings))
+
+
+@pytest.fixture
+def url(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Serve the emulator over a real socket, where every command looks for it."""
+    with emulator.serve() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        yield server.url
+
+
+@pytest.fixture
+def command(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
+    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
+    return lambda *arguments: run(capsys, *arguments)
 
 
 def loaded(place: str, column: str = "id") -> list[object]:

@@ -8,7 +8,7 @@ import resource
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -22,20 +22,6 @@ from tests.conftest import NOW
 Command = Callable[..., Ended]
 
 NASTY = "\x1b]0;owned\x07\x9b31m\u202egpj.exe\r\n=cmd\t\u2028\ud800é製"
-
-
-@pytest.fixture
-def url(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Serve the emulator over a real socket, where every command looks for it."""
-    with emulator.serve() as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        yield server.url
-
-
-@pytest.fixture
-def command(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
-    return lambda *arguments: run(capsys, *arguments)
 
 
 class TestHelp:

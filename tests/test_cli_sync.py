@@ -17,25 +17,11 @@ import duckdb
 import pytest
 
 from files_source.emulator import Emulator, cut, hang
-from tests.commands import Ended, finish, hang_and_tell, run, start
+from tests.commands import Ended, finish, hang_and_tell, start
 from tests.conftest import NOW, loaded
 
 Command = Callable[..., Ended]
 DAY = 86_400
-
-
-@pytest.fixture
-def url(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Serve the emulator over a real socket, where every command looks for it."""
-    with emulator.serve() as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        yield server.url
-
-
-@pytest.fixture
-def command(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
-    return lambda *arguments: run(capsys, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +202,7 @@ class TestPlacesThatDoNotWork:
         assert Path("text.duckdb").read_text() == "no database"
 
     def test_a_database_that_is_open_elsewhere_is_left_alone(self, emulator: Emulator, command: Command):
-        """The line says that it is locked."""
+        """The line says who has it, and what to do."""
         emulator.add(created_at=NOW - DAY)
         holding = "import duckdb; held = duckdb.connect('inventory.duckdb'); print('open', flush=True); input()"
         holder = subprocess.Popen(
@@ -229,8 +215,8 @@ class TestPlacesThatDoNotWork:
             holder.communicate("\n")
 
         assert failed.status == 1
-        assert failed.error.startswith("inventory.duckdb ")
-        assert "lock" in failed.error
+        said = f"inventory.duckdb is open in another program (PID {holder.pid}): close it there and run this again"
+        assert failed.error == said
 
 
 class TestInterrupted:

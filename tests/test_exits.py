@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 from threading import Event
@@ -18,20 +18,6 @@ from tests.commands import Ended, finish, hang_and_tell, run, start
 from tests.conftest import NOW
 
 Command = Callable[..., Ended]
-
-
-@pytest.fixture
-def url(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Serve the emulator over a real socket, where every command looks for it."""
-    with emulator.serve() as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        yield server.url
-
-
-@pytest.fixture
-def command(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
-    return lambda *arguments: run(capsys, *arguments)
 
 
 class TestWrongUsage:
