@@ -35,29 +35,17 @@ def accounts_held(pipeline: dlt.Pipeline, local: Mapping[str, Any]) -> Accounts:
     The working folder's own state may be about another database, or a later state of this one. It
     counts only where the destination keeps none.
     """
-    if pipeline.destination is None:
+    stored = _stored(pipeline)
+    if stored is None:
         return cast(Accounts, local.get("accounts", {}))
-    with pipeline.destination_client() as destination:
-        if not isinstance(destination, WithStateSync):
-            return cast(Accounts, local.get("accounts", {}))
-        try:
-            stored: Any = load_pipeline_state_from_destination(pipeline.pipeline_name, destination)
-        except DestinationUndefinedEntity:
-            return {}
-        accounts = cast(Accounts, _resource(stored or {}).get("accounts", {}))
-        return accounts if accounts and _has_table(destination) else {}
+    accounts, has_table = stored
+    return accounts if has_table else {}
 
 
 def has_lost_its_table(pipeline: dlt.Pipeline) -> bool:
-    """Tell whether the table was dropped, or its folder removed, while the rest of the dataset is there."""
-    with pipeline.destination_client() as destination:
-        if not isinstance(destination, WithStateSync):
-            return False
-        try:
-            stored: Any = load_pipeline_state_from_destination(pipeline.pipeline_name, destination)
-        except DestinationUndefinedEntity:
-            return False
-        return "accounts" in _resource(stored or {}) and not _has_table(destination)
+    """Tell whether the table was dropped, or its folder removed, while the state beside it is there."""
+    accounts, has_table = _stored(pipeline) or ({}, True)
+    return bool(accounts) and not has_table
 
 
 def digest(accounts: Accounts) -> str:
@@ -74,13 +62,26 @@ def finish_pending(pipeline: dlt.Pipeline) -> bool:
     if not pipeline.has_pending_data:
         return False
     left = _resource(pipeline.state)
-    with pipeline.destination_client() as destination:
-        keeps_state = isinstance(destination, WithStateSync)
-    if not keeps_state or digest(accounts_held(pipeline, left)) == left.get("base"):
+    if _stored(pipeline) is None or digest(accounts_held(pipeline, left)) == left.get("base"):
         return pipeline.run() is not None
     _remove_partial_files(pipeline)
     pipeline.drop()
     return False
+
+
+def _stored(pipeline: dlt.Pipeline) -> tuple[Accounts, bool] | None:
+    """Return what the destination remembers and whether it has the table; None where it keeps no state."""
+    if pipeline.destination is None:
+        return None
+    with pipeline.destination_client() as destination:
+        if not isinstance(destination, WithStateSync):
+            return None
+        try:
+            state: Any = load_pipeline_state_from_destination(pipeline.pipeline_name, destination)
+        except DestinationUndefinedEntity:
+            return {}, True
+        accounts = cast(Accounts, _resource(state or {}).get("accounts", {}))
+        return accounts, not accounts or _has_table(destination)
 
 
 def _resource(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,6 @@ MICROSECONDS: Final = 1_000_000
 OnPage = Callable[[int, int], None]
 """What is told the pages and the rows read so far, after each page."""
 
-
 _KNOWN: Final = pa.schema([FILES.field("id"), FILES.field("created_at")])
 
 

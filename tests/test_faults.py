@@ -47,9 +47,9 @@ def test_one_fault_is_survived_or_told(name: str, at: int, emulator: Emulator, c
     else:
         assert "\n" not in told
         assert not has_table(PLACE)
-    emulator.recover()
-    assert attempt(connect(), limit=100) is None
-    assert survivors <= set(loaded(PLACE)) <= set(living)
+        emulator.recover()
+        assert attempt(connect(), limit=100) is None
+        assert survivors <= set(loaded(PLACE)) <= set(living)
 
 
 @pytest.mark.parametrize("name", FAULTS)
