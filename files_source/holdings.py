@@ -13,6 +13,7 @@ from dlt.common.destination.client import JobClientBase, WithStateSync
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from files_source.coverage import Remembered
@@ -63,7 +64,11 @@ def finish_pending(pipeline: dlt.Pipeline) -> bool:
         return False
     left = _resource(pipeline.state)
     if _stored(pipeline) is None or digest(accounts_held(pipeline, left)) == left.get("base"):
-        return pipeline.run() is not None
+        try:
+            return pipeline.run() is not None
+        except PipelineStepFailed as failed:
+            if failed.step != "normalize":  # there, dlt trips for ever over a folder that it had half moved
+                raise
     _remove_partial_files(pipeline)
     pipeline.drop()
     return False
