@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -290,6 +291,28 @@ class TestPending:
         done = sync(PLACE, client=connect())
 
         assert done.finished_earlier
+        assert loaded(PLACE) == sorted(emulator.ids())
+
+    def test_a_package_that_was_half_moved_is_extracted_again(self, emulator: Emulator, connect: Connect):
+        """Killed while it moved a normalized package, a plain run would fail on it for ever."""
+        emulator.populate(100, start=NOW - YEAR, end=NOW - 61)
+        sync(PLACE, client=connect())
+        emulator.add_many(5, created_at=NOW)
+        left = dlt.pipeline(
+            "openai_files",
+            pipelines_dir=dlt.current.pipeline().pipelines_dir,
+            destination=dlt.destinations.duckdb(PLACE),
+            dataset_name="openai_files",
+        )
+        left.extract(openai_files(client=connect()))
+        (load_id,) = left.list_extracted_load_packages()
+        extracted = Path(left.working_dir) / "normalize" / "extracted" / load_id
+        shutil.copytree(extracted, "kept")
+        left.normalize()
+        shutil.copytree("kept", extracted)
+
+        sync(PLACE, client=connect())
+
         assert loaded(PLACE) == sorted(emulator.ids())
 
 
