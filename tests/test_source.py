@@ -274,8 +274,9 @@ class TestRanges:
 class TestPending:
     """Packages that a run which died has left behind."""
 
-    def test_sync_finishes_them_and_then_goes_on(self, emulator: Emulator, connect: Connect):
-        """A plain run would load the old package and leave the new files for another run."""
+    @pytest.fixture
+    def left(self, emulator: Emulator, connect: Connect) -> dlt.Pipeline:
+        """Load an account, add files to it, and leave them extracted but not loaded."""
         emulator.populate(100, start=NOW - YEAR, end=NOW - 61)
         sync(PLACE, client=connect())
         emulator.add_many(5, created_at=NOW)
@@ -286,6 +287,11 @@ class TestPending:
             dataset_name="openai_files",
         )
         left.extract(openai_files(client=connect()))
+        return left
+
+    @pytest.mark.usefixtures("left")
+    def test_sync_finishes_them_and_then_goes_on(self, emulator: Emulator, connect: Connect):
+        """A plain run would load the old package and leave the new files for another run."""
         emulator.add_many(7, created_at=NOW)
 
         done = sync(PLACE, client=connect())
@@ -293,18 +299,10 @@ class TestPending:
         assert done.finished_earlier
         assert loaded(PLACE) == sorted(emulator.ids())
 
-    def test_a_package_that_was_half_moved_is_extracted_again(self, emulator: Emulator, connect: Connect):
+    def test_a_package_that_was_half_moved_is_extracted_again(
+        self, left: dlt.Pipeline, emulator: Emulator, connect: Connect
+    ):
         """Killed while it moved a normalized package, a plain run would fail on it for ever."""
-        emulator.populate(100, start=NOW - YEAR, end=NOW - 61)
-        sync(PLACE, client=connect())
-        emulator.add_many(5, created_at=NOW)
-        left = dlt.pipeline(
-            "openai_files",
-            pipelines_dir=dlt.current.pipeline().pipelines_dir,
-            destination=dlt.destinations.duckdb(PLACE),
-            dataset_name="openai_files",
-        )
-        left.extract(openai_files(client=connect()))
         (load_id,) = left.list_extracted_load_packages()
         extracted = Path(left.working_dir) / "normalize" / "extracted" / load_id
         shutil.copytree(extracted, "kept")
