@@ -14,6 +14,7 @@ import msgspec
 from httpx_retries import RetryTransport
 
 from files_source.accounts import Account
+from files_source.bodies import ENCODING, MAX_BODY
 from files_source.decoding import Page, decode_page
 from files_source.errors import ApiError, ConfigError, DecodeError, Fault, MalformedBody, TransportError, excerpt
 from files_source.listing import MAX_LIMIT, Order, walk
@@ -40,6 +41,7 @@ class FilesClient:
         timeout: seconds, or an `httpx.Timeout`; 600 s, and 5 s to connect, by default.
         max_retries: how often a request is sent again; see `retries.RetryRules`.
         ca_bundle: a PEM file of certificate authorities to trust beside the usual ones.
+        max_body: how many bytes of JSON an answer may have, unpacked; the content of files has no limit.
         transport: another way to the server, for tests.
 
     Attributes:
@@ -60,12 +62,16 @@ class FilesClient:
         timeout: float | httpx.Timeout = TIMEOUT,
         max_retries: int = MAX_RETRIES,
         ca_bundle: str | Path | None = None,
+        max_body: int = MAX_BODY,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        if max_body < 1:
+            raise ConfigError(f"max_body is {max_body}: give bytes, more than 0")
+        self._max_body = max_body
         self.account = account or Account.from_environment()
         self._upload_rules = upload_rules(max_retries)
         self._meter = Meter(transport or route(self.account.base_url, ca_bundle), self.account.redact)
-        headers = httpx.Headers({"User-Agent": "openai-files-source"})
+        headers = httpx.Headers({"User-Agent": "openai-files-source", "Accept-Encoding": ENCODING})
         headers.update(self.account.request_headers())
         try:
             self._http = httpx.Client(
@@ -197,7 +203,9 @@ class FilesClient:
         files: dict[str, tuple[str, BinaryIO | bytes]] | None = None,
         policy: RetryRules | None = None,
     ) -> _Decoded:
-        extensions: dict[str, object] = {"decode": decode} | ({"retry": policy} if policy else {})
+        extensions: dict[str, object] = {"decode": decode, "max_body": self._max_body}
+        if policy is not None:
+            extensions["retry"] = policy
         with (
             self._errors(method, path),
             self._http.stream(method, path, params=params, data=data, files=files, extensions=extensions) as answer,
@@ -300,8 +308,8 @@ def _decode_object(answer: httpx.Response) -> FileObject:
 
 
 def _body(answer: httpx.Response) -> bytes:
-    """Return what explains an error; nothing if it broke off: the status says enough."""
+    """Return what explains an error; nothing if it broke off or cannot be read: the status says enough."""
     try:
         return answer.read()
-    except httpx.HTTPError:
+    except (httpx.HTTPError, DecodeError):
         return b""

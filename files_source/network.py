@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import cast
@@ -15,6 +16,7 @@ from typing import cast
 import httpx
 
 from files_source.accounts import proxy_to
+from files_source.bodies import beginning, limited, unpacked
 from files_source.errors import ConfigError, excerpt
 
 
@@ -73,6 +75,9 @@ def is_untrusted(error: BaseException) -> bool:
 class Meter(httpx.BaseTransport):
     """A transport that counts what really goes out and comes in, and keeps secrets out of the log.
 
+    It unpacks the bodies of answers, so that none unfolds to more than a request's extension
+    `max_body` allows, or than explains an error.
+
     Args:
         transport: the way to the server.
         redact: returns a text without the secrets of whoever asks.
@@ -101,11 +106,25 @@ class Meter(httpx.BaseTransport):
             response = self._transport.handle_request(request)
         phrase = self._redact(response.reason_phrase)  # httpx logs it
         response.extensions["reason_phrase"] = phrase.encode("ascii", errors="replace")
-        response.stream = _Body(cast(httpx.SyncByteStream, response.stream), self._parts)
+        body = partial(
+            self._body,
+            encoding=response.headers.pop("Content-Encoding", ""),
+            most=request.extensions.get("max_body"),
+            explains=not response.is_success,
+        )
+        response.stream = _Body(cast(httpx.SyncByteStream, response.stream), body)
         return response
 
     def close(self) -> None:
         self._transport.close()
+
+    def _body(
+        self, stream: httpx.SyncByteStream, *, encoding: str, most: int | None, explains: bool
+    ) -> Iterator[bytes]:
+        body = unpacked(self._parts(stream), encoding)
+        if explains:
+            return beginning(body)
+        return body if most is None else limited(body, most)
 
     def _parts(self, stream: httpx.SyncByteStream) -> Iterator[bytes]:
         parts = iter(stream)
@@ -133,13 +152,17 @@ class Meter(httpx.BaseTransport):
 
 @dataclass(frozen=True, slots=True)
 class _Body(httpx.SyncByteStream):
-    """An answer's body, read through a meter."""
+    """An answer's body, read through a meter; its connection is let go where it is given up."""
 
     stream: httpx.SyncByteStream
     read: Callable[[httpx.SyncByteStream], Iterator[bytes]]
 
     def __iter__(self) -> Iterator[bytes]:
-        return self.read(self.stream)
+        try:
+            yield from self.read(self.stream)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         self.stream.close()

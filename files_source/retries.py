@@ -11,7 +11,7 @@ from typing import Final
 import httpx
 from httpx_retries import Retry
 
-from files_source.errors import OUT_OF_QUOTA, ConfigError, Fault, MalformedBody
+from files_source.errors import OUT_OF_QUOTA, ConfigError, DecodeError, Fault, MalformedBody
 from files_source.network import is_untrusted
 
 MAX_RETRIES: Final = 5
@@ -147,5 +147,5 @@ def _is_out_of_quota(response: httpx.Response) -> bool:
     """Tell the 429 that no wait cures from the one that asks for patience."""
     try:
         return Fault.read(response.read()).code == OUT_OF_QUOTA
-    except httpx.HTTPError:
+    except (httpx.HTTPError, DecodeError):
         return False

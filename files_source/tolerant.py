@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_DOWN, Decimal, InvalidOperation
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -24,14 +24,15 @@ _LARGEST: Final = 2**63 - 1
 _DIGITS: Final = 30
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_FINEST: Final = Decimal("0.000001")
 _NULL: Final = b"null"
 _EMPTY: Final = (_NULL, b'""')
 _MISSING: Final = msgspec.Raw(_NULL)
 _IN_SECONDS: Final = pa.timestamp("s", tz="UTC")
-_ESCAPE: Final = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
+_SURROGATE: Final = re.compile(
+    rb"(?<!\\)(\\+)u(?:[dD][89abAB][0-9a-fA-F]{2}(\\u[dD][c-fC-F][0-9a-fA-F]{2})?|[dD][c-fC-F][0-9a-fA-F]{2})"
 )
+"""Half of a surrogate pair, or both, and all backslashes before it: of two, the second is text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +93,24 @@ def _parse(text: bytes) -> _Object | msgspec.Raw:
     except msgspec.ValidationError:
         raise DecodeError(f"the answer is no listing of files: {excerpt(text)}") from None
     except (msgspec.DecodeError, RecursionError):
-        readable = _ESCAPE.sub(_spelt_out, text)
+        readable = _with_halves_spelt_out(text)
         if readable != text:
             return _parse(readable)
         raise MalformedBody(f"the answer is not JSON, or is cut short: {excerpt(text) or 'it is empty'}") from None
     return answer if isinstance(answer, dict) else msgspec.Raw(text)
 
 
-def _spelt_out(escape: re.Match[bytes]) -> bytes:
-    """Turn the escape of half a surrogate pair, which no UTF-8 can hold, into its own spelling."""
-    return b"\\" + escape[0] if escape["half"] else escape[0]
+def _with_halves_spelt_out(text: bytes) -> bytes:
+    """Turn each escape of half a surrogate pair, which no UTF-8 can hold, into its own spelling."""
+    readable = bytearray()
+    here = 0
+    for found in _SURROGATE.finditer(text):
+        is_escape = len(found[1]) % 2 == 1
+        if is_escape is (found[2] is None):
+            half = found.end(1) if is_escape else found.start(2)
+            readable += text[here:half] + b"\\"
+            here = half
+    return bytes(readable + text[here:])
 
 
 def _data(answer: _Object) -> msgspec.Raw:
@@ -203,7 +212,7 @@ def _moment(json: bytes) -> int:
     seconds = _seconds(json)
     if not EARLIEST <= seconds < LATEST + 1:
         raise _Refused("a time is in Unix seconds; is this in milliseconds?")
-    return int(seconds * 1_000_000)
+    return int(seconds.quantize(_FINEST, ROUND_DOWN) * 1_000_000)
 
 
 def _optional_moment(json: bytes) -> int | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from unittest.mock import patch
@@ -330,6 +331,7 @@ def test_of_a_field_that_comes_twice_the_last_counts():
         pytest.param("-1.5", "1969-12-31T23:59:58.500000+00:00", id="before 1970"),
         pytest.param("-62135596800", "0001-01-01T00:00:00+00:00", id="the first second"),
         pytest.param('"9999-12-31T23:59:59.9999999Z"', "9999-12-31T23:59:59.999999+00:00", id="never, in .NET"),
+        pytest.param("253402300799." + "9" * 30, "9999-12-31T23:59:59.999999+00:00", id="never, in many digits"),
     ],
 )
 @pytest.mark.parametrize("field", ["created_at", "expires_at"])
@@ -604,6 +606,19 @@ def test_any_text_arrives_whole(text: str, ascii_only: bool):
     only = row(spelt("filename", json.dumps(whole, ensure_ascii=ascii_only or expected != whole)))
 
     assert only["filename"] == expected
+
+
+@pytest.mark.parametrize("escape", [r"\n", r"\\", r"\ud83d\ude00", r"\ud800"], ids=["line", "slash", "pair", "half"])
+def test_text_that_is_all_escapes_takes_little_memory(escape: str):
+    """Halves of surrogate pairs are looked for in broken JSON, too, without an object for each of its escapes."""
+    body = b'{"data": ["' + escape.encode() * 100_000
+    tracemalloc.start()
+
+    refusal(body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 6 * len(body)
 
 
 @given(st.lists(strange_files, max_size=3), st.sampled_from([b"", b"\xef\xbb\xbf"]), st.booleans())
