@@ -1,0 +1,89 @@
+"""The inventory at an instant, and what happened between two inventories, as polars expressions.
+
+An instant without a time zone is taken as UTC, as everywhere in this package.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+import polars as pl
+
+from files_source.schema import FILES
+
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
+
+_KEY: Final = ("account", "id")
+_VALUES: Final = tuple(name for name in FILES.names if name not in _KEY)
+_AFTER: Final = ":after"
+
+
+def current(history: Frame) -> Frame:
+    """Keep the versions of `files_history` that are valid now: one row a file, none of a file that is gone."""
+    return history.filter(pl.col("_dlt_valid_to").is_null())
+
+
+def as_of(history: Frame, at: datetime) -> Frame:
+    """Keep the versions of `files_history` that were valid at an instant: `_dlt_valid_from` <= *at* < `_dlt_valid_to`.
+
+    Before an account's first run there are none of its files.
+    """
+    ended = pl.col("_dlt_valid_to") <= _utc(at)
+    return history.filter(pl.col("_dlt_valid_from") <= _utc(at), ~ended.fill_null(value=False))
+
+
+def as_of_snapshots(snapshots: Frame, scans: Frame, *, at: datetime) -> Frame:
+    """Keep the rows of `files_snapshots` that were the inventory at an instant, by the ledger `scans`.
+
+    A row counts if no later scan of its account covered its purpose: among the complete history
+    scans that had finished by *at*, of all purposes or of the row's own, its snapshot is of the one
+    that started last. So a scan of one purpose replaces that purpose's rows only, an account that
+    was emptied has none, and a scan that failed changes nothing.
+    """
+    done = scans.filter(pl.col("mode") == "history", pl.col("complete"), pl.col("finished_at") <= _utc(at))
+    latest = pl.col("started_at").max()
+    of_all = done.filter(pl.col("purpose").is_null()).group_by("account").agg(latest.alias(":of_all"))
+    of_one = done.group_by("account", "purpose").agg(latest.alias(":of_one"))
+    return (
+        snapshots.join(of_all, on="account", how="left", maintain_order="left")
+        .join(of_one, on=["account", "purpose"], how="left", maintain_order="left")
+        .filter(pl.col("snapshot_at") == pl.max_horizontal(":of_all", ":of_one"))
+        .drop(":of_all", ":of_one")
+    )
+
+
+def changes(before: Frame, after: Frame) -> Frame:
+    """Return what happened to each file between two inventories, sorted by account and id.
+
+    Args:
+        before, after: the columns of FILES, each (account, id) once; other columns are left out.
+
+    Returns:
+        One row for each file that was created, changed or deleted: `change` ('created', 'changed'
+        or 'deleted'), the columns of FILES as they are in *after* (of a deleted file as they were
+        in *before*), and `changed`, the names of the columns that differ, in the order of FILES;
+        empty for a file that was created or deleted.
+    """
+    was = before.select(FILES.names).with_columns(pl.lit(value=True).alias(":was"))
+    now = after.select(*_KEY, pl.col(_VALUES).name.suffix(_AFTER)).with_columns(pl.lit(value=True).alias(":is"))
+    created, deleted = pl.col(":was").is_null(), pl.col(":is").is_null()
+    differs = {name: ~created & ~deleted & pl.col(name).ne_missing(pl.col(name + _AFTER)) for name in _VALUES}
+    change = pl.when(created).then(pl.lit("created")).when(deleted).then(pl.lit("deleted")).otherwise(pl.lit("changed"))
+    changed = pl.concat_list(pl.when(differing).then(pl.lit(name)) for name, differing in differs.items())
+    return (
+        was.join(now, on=_KEY, how="full", coalesce=True)
+        .filter(created | deleted | pl.any_horizontal(differs.values()))
+        .select(
+            change.alias("change"),
+            *_KEY,
+            *(pl.when(deleted).then(pl.col(name)).otherwise(pl.col(name + _AFTER)).alias(name) for name in _VALUES),
+            changed.list.drop_nulls().alias("changed"),
+        )
+        .select("change", *FILES.names, "changed")
+        .sort(_KEY)
+    )
+
+
+def _utc(at: datetime) -> datetime:
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
