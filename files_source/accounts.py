@@ -148,11 +148,11 @@ def _variable(name: str) -> str | None:
 def _checked_base_url(text: str) -> str:
     if "://" not in text:  # what stands here may be a key: it is not shown
         raise ConfigError(f"the base URL begins with neither http:// nor https://: give one such as {OPENAI_BASE_URL}")
+    if "@" in text:  # wherever it stands: a password may hold any of the other separators
+        raise ConfigError(f"base URL {_without_secrets(text)!r} holds a user or password: give the key as api_key")
     parts = _address(text)
     if parts is None:
         raise ConfigError(f"base URL {_without_secrets(text)!r} is no http(s) address, such as {OPENAI_BASE_URL}")
-    if "@" in parts.netloc:
-        raise ConfigError(f"base URL {_without_secrets(text)!r} holds a user or password: give the key as api_key")
     if parts.query or parts.fragment:
         raise ConfigError(
             f"base URL {_without_secrets(text)!r} must end before '?' and '#': give extra headers instead"
@@ -171,9 +171,8 @@ def _address(text: str) -> SplitResult | None:
 
 def _without_secrets(text: str) -> str:
     """Return an address without user, password, query and fragment: any of them may be a key."""
-    address = text.strip().split("?")[0].split("#")[0]
-    scheme, separator, rest = address.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    scheme, separator, rest = text.strip().partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2].split('?')[0].split('#')[0]}"
 
 
 def _check_header(name: str, value: str, account: str) -> None:

@@ -9,11 +9,12 @@ from typing import Any, Final, TypeVar, cast
 import dlt
 from dlt.common.configuration.exceptions import ConfigurationException
 
+from files_source.account_files import accounts_from
 from files_source.accounts import DEFAULT_NAME, Account, Authentication
 from files_source.errors import ConfigError
 
 SECTION: Final = "sources.openai_files"
-_SECRETS: Final = ("api_key", "headers")
+_SECRETS: Final = ("api_key", "headers", "accounts")
 
 _Value = TypeVar("_Value")
 
@@ -35,19 +36,42 @@ def setting(name: str, given: _Value | None, kind: type[_Value]) -> _Value | Non
             return _secret(field, kind)
         return cast("_Value | None", dlt.config.get(field, kind))
     except (ConfigurationException, ValueError):
-        raise ConfigError(
-            f"SOURCES__OPENAI_FILES__{name.upper().replace('.', '__')} cannot be read: give {_KINDS.get(kind, kind)}"
-        ) from None
+        wanted = _KINDS.get(kind, kind)
+    raise ConfigError(f"SOURCES__OPENAI_FILES__{name.upper().replace('.', '__')} cannot be read: give {wanted}")
 
 
 def _secret(field: str, kind: type[_Value]) -> _Value | None:
     """Return what a secret is configured to be, as dlt's own kind of secret: of any other its trace keeps the value."""
     found: object = dlt.secrets.get(field)
     if isinstance(found, str) and kind is dict:
-        found = json.loads(found)
+        found = json.loads(found, object_pairs_hook=_each_once) if found.strip() else None
     if found is not None and not isinstance(found, kind):
         raise ValueError(field)
     return found
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make a JSON object; of two members with one name the first would be lost in silence."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError(len(pairs))
+    return made
+
+
+def configured_accounts(*, base_url: str | None = None) -> tuple[Account, ...] | None:
+    """Return the accounts of `sources.openai_files.accounts`; None where none are configured.
+
+    They are tables `[sources.openai_files.accounts.NAME]` in `.dlt/secrets.toml`, or a JSON object in
+    `SOURCES__OPENAI_FILES__ACCOUNTS`. dlt finds a variable only by its whole name, so those of a
+    single value, such as `SOURCES__OPENAI_FILES__ACCOUNTS__NAME__API_KEY`, make no account.
+
+    Raises:
+        ConfigError: as `accounts_from` does, or what is configured is no table.
+    """
+    tables = setting("accounts", None, dict)
+    if tables is None:
+        return None
+    return accounts_from(tables, source=f"{SECTION}.accounts", base_url=setting("base_url", base_url, str))
 
 
 def configured_account(
@@ -81,5 +105,5 @@ _KINDS: Final[dict[type, str]] = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
-    dict: "a JSON object",
+    dict: "a JSON object, each name in it once",
 }
