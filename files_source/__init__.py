@@ -6,8 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from files_source.account_files import read_accounts as read_accounts
     from files_source.accounts import Account as Account
     from files_source.client import FilesClient as FilesClient
+    from files_source.errors import AccountsError as AccountsError
     from files_source.errors import ApiError as ApiError
     from files_source.errors import ConfigError as ConfigError
     from files_source.errors import CursorError as CursorError
@@ -15,22 +17,38 @@ if TYPE_CHECKING:
     from files_source.errors import FilesSourceError as FilesSourceError
     from files_source.errors import LoadError as LoadError
     from files_source.errors import TransportError as TransportError
+    from files_source.history import as_of as as_of
+    from files_source.history import as_of_snapshots as as_of_snapshots
+    from files_source.history import changes as changes
+    from files_source.history import current as current
     from files_source.schema import FILES as FILES
     from files_source.source import openai_files as openai_files
+    from files_source.syncing import SyncedInPart as SyncedInPart
     from files_source.syncing import sync as sync
+    from files_source.tables import read_inventory as read_inventory
+    from files_source.tables import read_table as read_table
 
 _HOMES: Final = {
     "Account": "accounts",
-    "FilesClient": "client",
+    "AccountsError": "errors",
     "ApiError": "errors",
     "ConfigError": "errors",
     "CursorError": "errors",
     "DecodeError": "errors",
+    "FILES": "schema",
+    "FilesClient": "client",
     "FilesSourceError": "errors",
     "LoadError": "errors",
+    "SyncedInPart": "syncing",
     "TransportError": "errors",
-    "FILES": "schema",
+    "as_of": "history",
+    "as_of_snapshots": "history",
+    "changes": "history",
+    "current": "history",
     "openai_files": "source",
+    "read_accounts": "account_files",
+    "read_inventory": "tables",
+    "read_table": "tables",
     "sync": "syncing",
 }
 

@@ -191,8 +191,18 @@ def sync(
     until: Annotated[
         datetime | None, typer.Option(metavar="TIME", parser=_moment, help="Only files created before then.")
     ] = None,
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="List everything; keep what changed or is gone."),
+    ] = False,
     account: Annotated[
         str | None, typer.Option(metavar="NAME", help="The name of these files' account; otherwise default.")
+    ] = None,
+    accounts: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Many accounts: a table [accounts.NAME] for each.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="How many accounts to list at once; otherwise 8.")
     ] = None,
     limit: Limit = None,
     overlap: Annotated[
@@ -207,11 +217,17 @@ def sync(
     """Load the files that a database or folder lacks into it."""
     if since is not None and until is not None and since >= until:
         raise ConfigError("--since is not before --until: no file can be meant")
-    from dataclasses import asdict
-
     from files_source import printing
+    from files_source.account_files import read_accounts
+    from files_source.syncing import SyncedInPart
     from files_source.syncing import sync as run
 
+    settings = dict(context.obj)
+    if accounts is not None:
+        if account is not None or {"organization", "project"} & set(settings):
+            raise ConfigError("--accounts names each account, its organization and project: leave them out beside it")
+        settings["accounts"] = read_accounts(accounts, base_url=settings.pop("base_url", None))
+    failed: SyncedInPart | None = None
     with printing.progress() as on_page:
         try:
             done = run(
@@ -222,16 +238,31 @@ def sync(
                 limit=limit,
                 overlap=overlap,
                 full_refresh=full_refresh,
+                history=history,
+                workers=workers,
                 on_page=on_page,
                 account=account,
-                **context.obj,
+                **settings,
             )
+        except SyncedInPart as error:
+            failed, done = error, error.done
         except KeyboardInterrupt:
             raise Interrupted("nothing is half-loaded, and the next run goes on from here") from None
-    if as_json:
-        _print_object(asdict(done))
-    else:
-        printing.show(f"{printing.summary(done)}\n")
+    _print_object(done) if as_json else printing.show(f"{printing.summary(done)}\n")
+    if failed is not None:
+        raise failed
+
+
+@app.command()
+def scans(
+    to: Annotated[str, typer.Option(metavar="PLACE", help="Where they were loaded, as for sync.")] = "inventory.duckdb",
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON, a scan a line.")] = False,
+) -> None:
+    """Print what earlier runs did, account by account."""
+    from files_source import printing
+    from files_source.tables import read_table
+
+    printing.show(printing.scans(read_table(to, "scans").to_arrow(), as_json=as_json))
 
 
 @app.command()

@@ -33,6 +33,7 @@ class Target:
         destination: as dlt takes it.
         name: as it is shown.
         query: a shell command that shows some rows; None where that depends on the destination.
+        folder: the local folder of the tables; None elsewhere.
         working_folder: where dlt keeps a run's packages; each place has its own, so that rows meant
             for one never end in another.
     """
@@ -40,6 +41,7 @@ class Target:
     destination: Destination[Any, Any]
     name: str
     query: str | None
+    folder: Path | None
     working_folder: Path
 
 
@@ -50,7 +52,8 @@ def target(to: str) -> Target:
     folder, anything else is a dlt destination's name, configured as dlt documents.
 
     Raises:
-        ConfigError: it is none of these, or a database that bears its schema's name.
+        ConfigError: it is none of these, a database that bears its schema's name, or a folder
+            whose name dlt would take for a pattern.
     """
     if to.startswith(_PARQUET) or "://" in to or to.endswith("/") or Path(to).is_dir():
         return _lake(to.removeprefix(_PARQUET))
@@ -63,7 +66,7 @@ def target(to: str) -> Target:
             f"{to!r} is no place to load into: give PATH.duckdb, DIR/ (with the slash), parquet:URL "
             "or the name of a dlt destination"
         ) from None
-    return Target(destination, to, None, _working_folder(f"name {to}"))
+    return Target(destination, to, None, None, _working_folder(f"name {to}"))
 
 
 def _database(path: Path) -> Target:
@@ -71,7 +74,7 @@ def _database(path: Path) -> Target:
         raise ConfigError(f"{path} bears the name of its schema, which makes DuckDB's names ambiguous: choose another")
     code = f'import duckdb; duckdb.connect({_quoted(str(path))}).sql("FROM {DATASET}.files LIMIT 5").show()'
     identity = f"duckdb {path.resolve()}"
-    return Target(dlt.destinations.duckdb(str(path)), str(path), _python(code), _working_folder(identity))
+    return Target(dlt.destinations.duckdb(str(path)), str(path), _python(code), None, _working_folder(identity))
 
 
 def _lake(url: str) -> Target:
@@ -81,11 +84,14 @@ def _lake(url: str) -> Target:
     if scheme and scheme.split("::")[0] not in known_implementations:
         raise ConfigError(f"{url} is no place to load into: fsspec knows no {scheme}://")
     local = scheme in ("", "file")
+    if local and set(path) & set("*?["):
+        raise ConfigError(f"{url} cannot be loaded into: dlt takes *, ? and [ in a folder's name for a pattern")
     where = str(Path(url).resolve()) if not separator else url
     destination = dlt.destinations.filesystem(where)
+    folder = Path(path) / DATASET if local else None
     files = _quoted(f"{path.rstrip('/')}/{DATASET}/files/*.parquet")
     query = _python(f"import duckdb; duckdb.read_parquet({files}).limit(5).show()") if local else None
-    return Target(destination, url, query, _working_folder(f"lake {where}"))
+    return Target(destination, url, query, folder, _working_folder(f"lake {where}"))
 
 
 def _python(code: str) -> str:

@@ -6,13 +6,15 @@ FilesSourceError
 ├── ApiError         an answer that says no
 ├── DecodeError      an answer that cannot be understood
 ├── CursorError      a listing that cannot be followed to its end
-└── LoadError        the destination did not take the rows
+├── LoadError        the destination did not take the rows
+└── AccountsError    some of several accounts could not be listed
 """
 
 from __future__ import annotations
 
 import json
 from codecs import getincrementaldecoder
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -121,6 +123,19 @@ class CursorError(FilesSourceError):
 
 class LoadError(FilesSourceError):
     """The destination did not take the rows; what it held before is still there."""
+
+
+class AccountsError(FilesSourceError):
+    """Some of several accounts could not be listed.
+
+    Attributes:
+        failures: what went wrong, by the accounts' names.
+    """
+
+    def __init__(self, failures: Mapping[str, str], *, of: int, outcome: str) -> None:
+        self.failures = dict(failures)
+        told = "; ".join(f"{name!r}: {reason}" for name, reason in self.failures.items())
+        super().__init__(f"{len(failures)} of {of} accounts failed, {outcome}: {told}")
 
 
 @dataclass(frozen=True, slots=True)

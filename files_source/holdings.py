@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import dlt
@@ -13,21 +13,35 @@ from dlt.common.destination.client import JobClientBase, WithStateSync
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
-from dlt.pipeline.exceptions import PipelineStepFailed
+from dlt.pipeline.helpers import pipeline_drop
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from files_source.coverage import Remembered
 
 SOURCE: Final = "openai_files"
-TABLE: Final = "files"
+FILES_TABLE: Final = "files"
+HISTORY_TABLE: Final = "files_history"
+SNAPSHOTS_TABLE: Final = "files_snapshots"
+SCANS_TABLE: Final = "scans"
+
+_TABLES: Final = (FILES_TABLE, HISTORY_TABLE, SNAPSHOTS_TABLE, SCANS_TABLE)
+_LOADS: Final = "_dlt_loads"
+_STATE: Final = "_dlt_pipeline_state"
+_DAY: Final = 86_400
+_LOAD_ID: Final = re.compile(r"(?<!\d)\d{10}\.\d+")
+"""How a load is named, as dlt writes it into the names of its files: seconds since 1970."""
 
 Accounts = Mapping[str, Remembered]
 
 
 def merges(pipeline: dlt.Pipeline) -> bool:
     """Tell whether the destination keeps one row for each primary key, whatever dies in between."""
-    destination = cast("AnyDestination | None", pipeline.destination)
-    return destination is not None and "delete-insert" in (destination.capabilities().supported_merge_strategies or ())
+    return "delete-insert" in _merge_strategies(pipeline)
+
+
+def keeps_versions(pipeline: dlt.Pipeline) -> bool:
+    """Tell whether the destination can keep a slowly changing dimension."""
+    return "scd2" in _merge_strategies(pipeline)
 
 
 def accounts_held(pipeline: dlt.Pipeline, local: Mapping[str, Any]) -> Accounts:
@@ -43,35 +57,70 @@ def accounts_held(pipeline: dlt.Pipeline, local: Mapping[str, Any]) -> Accounts:
     return accounts if has_table else {}
 
 
-def has_lost_its_table(pipeline: dlt.Pipeline) -> bool:
-    """Tell whether the table was dropped, or its folder removed, while the state beside it is there."""
-    accounts, has_table = _stored(pipeline) or ({}, True)
-    return bool(accounts) and not has_table
+def forget_lost_tables(pipeline: dlt.Pipeline) -> None:
+    """Let dlt make tables again that were dropped while its notes of them are there."""
+    pipeline.sync_destination()
+    if pipeline.default_schema_name is None:
+        return
+    known = pipeline.default_schema.data_table_names()
+    with pipeline.destination_client() as destination:
+        if not isinstance(destination, SqlJobClientBase):
+            return
+        lost = [name for name in _TABLES if name in known and not _has_table(destination, name)]
+    if lost:
+        pipeline_drop(pipeline, resources=lost)()
 
 
-def digest(accounts: Accounts) -> str:
-    """Return a short text that is the same for the same accounts held."""
-    return hashlib.sha256(json.dumps(accounts, sort_keys=True).encode()).hexdigest()[:16]
+def discard_pending(pipeline: dlt.Pipeline) -> bool:
+    """Drop what a run that died has left, and return whether there was anything.
 
-
-def finish_pending(pipeline: dlt.Pipeline) -> bool:
-    """Load what a run that died has left, or drop it where the destination has moved on since.
-
-    Returns:
-        Whether anything was loaded.
+    What it had listed is listed again: to load it could double what it had loaded already, and the
+    destination may have moved on since. Only where the destination keeps no state, it is loaded.
     """
     if not pipeline.has_pending_data:
         return False
-    left = _resource(pipeline.state)
-    if _stored(pipeline) is None or digest(accounts_held(pipeline, left)) == left.get("base"):
-        try:
-            return pipeline.run() is not None
-        except PipelineStepFailed as failed:
-            if failed.step != "normalize":  # there, dlt trips for ever over a folder that it had half moved
-                raise
-    _remove_partial_files(pipeline)
-    pipeline.drop()
-    return False
+    if _stored(pipeline) is None:
+        pipeline.run()
+    else:
+        pipeline.drop()
+    return True
+
+
+def remove_leftovers(pipeline: dlt.Pipeline, *, alone: bool) -> None:
+    """Remove the Parquet files of loads that never became complete.
+
+    Readers leave them out in any case. Unless this run is *alone*, those of the last day may belong
+    to a run that is going on elsewhere, and stay.
+    """
+    with pipeline.destination_client() as destination:
+        if not isinstance(destination, FilesystemClient) or not destination.is_storage_initialized():
+            return
+        complete = {_load_id(path) for path in _paths(destination, _LOADS)}
+        if not complete and _paths(destination, _STATE):
+            return  # somebody has removed dlt's notes: what is complete can't be told
+        before = time.time() - (0 if alone else _DAY)
+        for table in _TABLES:
+            for path in _paths(destination, table):
+                load_id = _load_id(path)
+                if load_id not in complete and load_id and float(load_id) < before:
+                    destination.fs_client.rm_file(path)
+
+
+def _paths(destination: FilesystemClient, table: str) -> list[str]:
+    if not destination.fs_client.isdir(destination.get_table_dir(table)):
+        return []
+    return destination.list_table_files(table)
+
+
+def _load_id(path: str) -> str | None:
+    """Return the load that a file of dlt's belongs to, by its name."""
+    found = _LOAD_ID.search(path.rpartition("/")[2])
+    return found and found[0]
+
+
+def _merge_strategies(pipeline: dlt.Pipeline) -> Sequence[str]:
+    destination = cast("AnyDestination | None", pipeline.destination)
+    return () if destination is None else destination.capabilities().supported_merge_strategies or ()
 
 
 def _stored(pipeline: dlt.Pipeline) -> tuple[Accounts, bool] | None:
@@ -86,29 +135,16 @@ def _stored(pipeline: dlt.Pipeline) -> tuple[Accounts, bool] | None:
         except DestinationUndefinedEntity:
             return {}, True
         accounts = cast(Accounts, _resource(state or {}).get("accounts", {}))
-        return accounts, not accounts or _has_table(destination)
+        return accounts, not accounts or _has_table(destination, FILES_TABLE)
 
 
 def _resource(state: Mapping[str, Any]) -> dict[str, Any]:
     source = state.get("sources", {}).get(SOURCE, {})
-    return cast(dict[str, Any], source.get("resources", {}).get(TABLE, {}))
+    return cast(dict[str, Any], source.get("resources", {}).get(FILES_TABLE, {}))
 
 
-def _has_table(destination: JobClientBase) -> bool:
+def _has_table(destination: JobClientBase, name: str) -> bool:
     if isinstance(destination, FilesystemClient | SqlJobClientBase):
-        _, columns = destination.get_storage_table(TABLE)
+        _, columns = destination.get_storage_table(name)
         return bool(columns)
     return True
-
-
-def _remove_partial_files(pipeline: dlt.Pipeline) -> None:
-    """Remove the files of packages that never became complete from a folder, which cannot take them back."""
-    with pipeline.destination_client() as destination:
-        if not isinstance(destination, FilesystemClient) or not destination.is_storage_initialized():
-            return
-        complete = " ".join(destination.list_table_files("_dlt_loads"))
-        pending = [*pipeline.list_extracted_load_packages(), *pipeline.list_normalized_load_packages()]
-        for path in destination.list_table_files(TABLE):
-            name = destination.pathlib.basename(path)
-            if any(name.startswith(load_id) and load_id not in complete for load_id in pending):
-                destination.fs_client.rm_file(path)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import chain
 from typing import Final, cast
 
@@ -16,14 +15,8 @@ from files_source.coverage import Coverage, Rung, Span, newest, rungs
 from files_source.decoding import Page
 from files_source.errors import ApiError, ConfigError
 from files_source.listing import GONE, MAX_LIMIT, Order, is_ordered
+from files_source.progress import OnPage, Progress, gathered
 from files_source.schema import FILES
-
-BATCH: Final = 10_000
-"""Rows that are gathered before they are handed on; dlt's cost is by the batch, not by the row."""
-
-MICROSECONDS: Final = 1_000_000
-OnPage = Callable[[int, int], None]
-"""What is told the pages and the rows read so far, after each page."""
 
 _KNOWN: Final = pa.schema([FILES.field("id"), FILES.field("created_at")])
 
@@ -45,10 +38,7 @@ class Increment:
         on_page: what is told of progress.
 
     Attributes:
-        pages: pages read so far.
-        seen: rows on them.
-        settled: the instant before which the listing was final, in microseconds since 1970; None
-            until the first page has come.
+        progress: how far the listing has come.
         reached: what the destination holds once every batch is loaded; until then what it holds now.
     """
 
@@ -60,13 +50,12 @@ class Increment:
     limit: int = MAX_LIMIT
     again: bool = False
     on_page: OnPage | None = None
-    pages: int = 0
-    seen: int = 0
-    settled: int | None = None
+    progress: Progress = field(init=False)
     reached: Coverage = field(init=False)
     _strangers: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
+        self.progress = Progress(self.overlap, self.on_page)
         self.reached = self.coverage
 
     def batches(self) -> Iterator[pa.Table]:
@@ -75,14 +64,7 @@ class Increment:
         Raises:
             FilesSourceError: as `FilesClient.pages` does; what was yielded is then not all there is.
         """
-        waiting: list[pa.Table] = []
-        for files in self._wanted():
-            waiting.append(files)
-            if sum(table.num_rows for table in waiting) >= BATCH:
-                yield pa.concat_tables(waiting).combine_chunks()
-                waiting.clear()
-        if waiting:
-            yield pa.concat_tables(waiting).combine_chunks()
+        return gathered(self._wanted())
 
     @property
     def has_learned(self) -> bool:
@@ -97,7 +79,7 @@ class Increment:
         order, pages, start = self._listing()
         edge, tail, seen = FILES.empty_table(), _KNOWN.empty_table(), _Seen(order)
         for page in pages:
-            self._take_note(page)
+            self.progress.take(page)
             self._check_strangers(page.files, start)
             seen.add(pa.concat_tables([edge, page.files]))
             tail = newest(pa.concat_tables([tail, self._final(page.files)]), order)
@@ -186,20 +168,10 @@ class Increment:
                 "(--account), or load all again with --full-refresh"
             )
 
-    def _take_note(self, page: Page) -> None:
-        self.pages += 1
-        self.seen += page.files.num_rows
-        if self.on_page is not None:
-            self.on_page(self.pages, self.seen)
-        if self.settled is None:
-            here = datetime.now(UTC)
-            now = min(page.date or here, here)  # a clock that is ahead would settle what is still to come
-            self.settled = (int(now.timestamp()) - self.overlap) * MICROSECONDS
-
     @property
     def until(self) -> int:
         """Return the instant up to which this run makes the destination complete."""
-        settled = cast(int, self.settled)
+        settled = cast(int, self.progress.settled)
         return settled if self.asked.until is None else min(settled, self.asked.until)
 
     def _final(self, files: pa.Table) -> pa.Table:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 import pyarrow as pa
 
 from files_source.decoding import Page
-from files_source.incremental import OnPage
+from files_source.progress import OnPage
 from files_source.tolerant import file_objects
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ _COLUMNS: Final = {
     "filename": 0,
 }
 """What a table shows, and the room that it leaves at least, so that pages stand in line."""
+_SCAN: Final = ("started_at", "account", "mode", "rows", "pages", "requests", "took", "end")
+"""What the table of scans shows."""
+_NUMBERS: Final = frozenset({"rows", "pages", "requests", "took", "bytes"})
 _ALL_COLUMNS: Final = (*_COLUMNS, "status_details", "extra")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _TO_QUOTE: Final = frozenset(',"\r\n')
@@ -85,12 +88,32 @@ def counted(count: int, noun: str) -> str:
 
 def summary(done: Synced) -> str:
     """Say what a run did, in a few lines."""
-    lines = ["an earlier run that had died was finished first"] if done.finished_earlier else []
+    lines = ["what an earlier run that had died had left was dropped first"] if done.discarded else []
     again = f", {done.retries:,} of them again" if done.retries else ""
     traffic = f"{counted(done.pages, 'page')}, {counted(done.requests, 'request')}{again}, {size(done.received)}"
-    lines += [f"{counted(done.rows, 'file')} into {printable(done.to)} in {done.seconds:.1f} s ({traffic})"]
+    whose = f" of {done.accounts:,} accounts" if done.accounts > 1 else ""
+    lines += [f"{counted(done.rows, 'file')}{whose} into {printable(done.to)} in {done.seconds:.1f} s ({traffic})"]
     lines += [f"look at it: {printable(done.query)}"] if done.query else []
     return "\n".join(lines)
+
+
+def scans(ledger: pa.Table, *, as_json: bool) -> str:
+    """Return the ledger as text, the latest scan first."""
+    rows = ledger.sort_by([("started_at", "descending")]).to_pylist()
+    if as_json:
+        return "".join(f"{msgspec.json.encode(row).decode()}\n" for row in rows)
+    cells = [_scan(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(_SCAN, *cells, strict=True)]
+    return "".join(f"{_aligned(_SCAN, line, widths)}\n" for line in (_SCAN, *cells))
+
+
+def _scan(row: Mapping[str, Any]) -> list[str]:
+    took = (row["finished_at"] - row["started_at"]).total_seconds()
+    counts = [f"{row[name]:,}" for name in ("rows", "pages", "requests")]
+    mode = row["mode"] if row["purpose"] is None else f"{row['mode']} ({row['purpose']})"
+    end = row["error"] or f"complete to {_text(row['watermark'])}"
+    shown = [_text(row["started_at"].replace(microsecond=0)), row["account"], mode, *counts, f"{took:.1f} s", end]
+    return list(map(printable, shown))
 
 
 @contextmanager
@@ -142,13 +165,13 @@ def _table(page: Page, rows: int, first: bool) -> str:  # noqa: FBT001 - one for
     cells = [[printable(cell) for cell in line] for line in _cells(page.files.slice(0, rows), tuple(_COLUMNS))]
     lines = [list(_COLUMNS), *cells] if first else cells
     widths = [max([room, *(len(line[place]) for line in lines)]) for place, room in enumerate(_COLUMNS.values())]
-    return "".join(f"{_aligned(line, widths)}\n" for line in lines)
+    return "".join(f"{_aligned(tuple(_COLUMNS), line, widths)}\n" for line in lines)
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+def _aligned(names: Sequence[str], line: Sequence[str], widths: Sequence[int]) -> str:
     padded = [
-        cell.rjust(width) if name == "bytes" else cell.ljust(width)
-        for name, cell, width in zip(_COLUMNS, line, widths, strict=True)
+        cell.rjust(width) if name in _NUMBERS else cell.ljust(width)
+        for name, cell, width in zip(names, line, widths, strict=True)
     ]
     return "  ".join(padded).rstrip()
 

@@ -1,35 +1,33 @@
-"""openai_files: the dlt source of an account's files."""
+"""openai_files: the dlt source of the files of one account or many."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import dlt
-import pyarrow as pa
 from dlt.common.configuration import configspec
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.extract.resource import DltResource
 
 from files_source.accounts import Account, Authentication
+from files_source.attempts import OnScan
 from files_source.client import TIMEOUT, FilesClient
-from files_source.coverage import Coverage, Span
 from files_source.errors import ConfigError
-from files_source.holdings import SOURCE, TABLE, Accounts, accounts_held, digest, merges
-from files_source.incremental import MICROSECONDS, Increment, OnPage
+from files_source.extraction import Extraction
+from files_source.fanout import WORKERS
+from files_source.holdings import FILES_TABLE, HISTORY_TABLE, SCANS_TABLE, SOURCE
+from files_source.ledger import SCANS
 from files_source.listing import MAX_LIMIT
+from files_source.progress import OnPage
+from files_source.resources import Cursor, described, every_file, new_files, what_was_done
 from files_source.retries import MAX_RETRIES
-from files_source.schema import FILES, description
-from files_source.settings import configured_account, setting
-from files_source.tolerant import EARLIEST
+from files_source.schema import FILES
+from files_source.settings import configured_account, configured_accounts, setting
 
 OVERLAP: Final = 60
 """Seconds for which a file may still get neighbours before it: created earlier, or in the same second."""
-
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
-_Cursor = dlt.sources.incremental[datetime]
 
 
 @configspec
@@ -45,6 +43,9 @@ def openai_files(
     limit: int | None = None,
     overlap: int | None = None,
     full_refresh: bool = False,
+    history: bool = False,
+    accounts: Sequence[Account] | None = None,
+    workers: int | None = None,
     account: str | None = None,
     api_key: str | None = None,
     base_url: str | None = None,
@@ -57,8 +58,9 @@ def openai_files(
     max_retries: int | None = None,
     client: FilesClient | None = None,
     on_page: OnPage | None = None,
-) -> DltResource:
-    """Return the files of one account as a dlt source with the resource `files`.
+    on_scan: OnScan | None = None,
+) -> tuple[DltResource, DltResource]:
+    """Return the files of one account or many as a dlt source with the resources `files` and `scans`.
 
     Each run loads what the destination lacks, keyed on `created_at`; what it holds already is known
     from its own copy of dlt's state, so that another database, or one that was deleted or restored,
@@ -75,10 +77,20 @@ def openai_files(
             Younger files are loaded at once where the destination merges, and again by the next
             run; where it only appends, they are left for a later run.
         full_refresh: load everything again, in place of what is there.
+        history: the resources are `files_history` and `scans`. Every file is listed; a version of it
+            that is no longer so is retired with its last-known values, and so is one that is gone.
+            Only a complete scan retires, and only what it could have seen: its account's files, of
+            its purpose. Where the destination cannot merge, each run appends a dated snapshot to
+            `files_snapshots` instead.
+        accounts: several accounts; by default those configured in dlt under
+            `sources.openai_files.accounts`. They are listed at once; one that fails leaves the
+            others alone, is logged and stands in `scans` with its error.
+        workers: how many accounts are listed at once, 8 by default.
         account: the name in the column `account`. A name stands for one project's files.
         api_key: the key; see `accounts.Account` for this and the arguments that follow.
         client: a FilesClient to use instead of one made from these arguments. It stays open.
-        on_page: called after each page with the pages and the rows read so far.
+        on_page: called after each page with the pages and the rows read so far, maybe by several threads.
+        on_scan: called when an account's listing has ended, with its row of `scans`, maybe by several threads.
 
     Raises:
         ConfigError: a setting is missing or cannot be used.
@@ -86,161 +98,101 @@ def openai_files(
     purpose = setting("purpose", purpose, str)
     if purpose == "":
         raise ConfigError("the purpose is empty: name one, or leave it out for all")
-    limit = setting("limit", limit, int)
-    limit = MAX_LIMIT if limit is None else limit
-    if not 1 <= limit <= MAX_LIMIT:
-        raise ConfigError(f"limit is {limit}: the API takes 1 to {MAX_LIMIT} files a page")
-    overlap = setting("overlap", overlap, int)
-    overlap = OVERLAP if overlap is None else overlap
-    if overlap < 0:
-        raise ConfigError(f"overlap is {overlap}: give seconds, 0 or more")
-    whose = None
-    if client is None:
-        whose = configured_account(
-            account=account,
-            api_key=api_key,
-            base_url=base_url,
-            organization=organization,
-            project=project,
-            headers=headers,
-            authentication=authentication,
-        )
+    if history and full_refresh:
+        raise ConfigError("a history needs no full refresh: each run of it lists everything")
+    if history and created_at is not None:
+        raise ConfigError("a history is of all files: leave out the times")
+    whose = _whose(
+        client,
+        accounts,
+        account=account,
+        api_key=api_key,
+        base_url=base_url,
+        organization=organization,
+        project=project,
+        headers=headers,
+        authentication=authentication,
+    )
     patience = setting("timeout", timeout, float)
     tries = setting("max_retries", max_retries, int)
-    authorities = setting("ca_bundle", ca_bundle, str)
+    extraction = Extraction(
+        accounts=whose,
+        client=client,
+        connection={
+            "timeout": TIMEOUT if patience is None else patience,
+            "max_retries": MAX_RETRIES if tries is None else tries,
+            "ca_bundle": setting("ca_bundle", ca_bundle, str),
+        },
+        purpose=purpose,
+        limit=_number("limit", limit, MAX_LIMIT, least=1, most=MAX_LIMIT),
+        overlap=_number("overlap", overlap, OVERLAP, least=0),
+        full_refresh=full_refresh,
+        workers=_number("workers", workers, WORKERS, least=1),
+        on_page=on_page,
+        on_scan=on_scan,
+    )
 
     @dlt.resource(
-        name=TABLE,
+        name=FILES_TABLE,
         spec=_Nothing,
         primary_key=("account", "id"),
         write_disposition="merge",
-        columns={name: {"description": description(name)} for name in FILES.names},
+        columns=described(FILES),
     )
-    def files(created_at: dlt.sources.incremental[datetime] = _cursor(created_at)) -> Iterator[object]:  # noqa: B008 - dlt reads the default as a declaration
-        with (
-            nullcontext(client)
-            if client is not None
-            else FilesClient(
-                whose,
-                timeout=TIMEOUT if patience is None else patience,
-                max_retries=MAX_RETRIES if tries is None else tries,
-                ca_bundle=authorities,
-            ) as connected
-        ):
-            yield from _load(
-                connected,
-                created_at,
-                purpose=purpose,
-                limit=limit,
-                overlap=overlap,
-                full_refresh=full_refresh,
-                on_page=on_page,
-            )
+    def files(created_at: Cursor = _cursor(created_at)) -> Iterator[object]:  # noqa: B008 - dlt reads the default as a declaration
+        yield from new_files(extraction, created_at)
 
-    return files
+    @dlt.resource(name=HISTORY_TABLE, spec=_Nothing)
+    def files_history() -> Iterator[object]:
+        yield from every_file(extraction)
+
+    @dlt.resource(name=SCANS_TABLE, spec=_Nothing, primary_key=("account", "started_at"), columns=described(SCANS))
+    def scans() -> Iterator[object]:
+        yield from what_was_done(extraction)
+
+    return (files_history if history else files), scans
 
 
-def _cursor(given: _Cursor | None) -> _Cursor:
+def _whose(client: FilesClient | None, accounts: Sequence[Account] | None, **only: Any) -> tuple[Account, ...]:
+    """Return the accounts that are given, or configured, or the one that what is given and configured describes.
+
+    Raises:
+        ConfigError: as `Account` does; or there is none, or two bear one name.
+    """
+    if client is not None:
+        return (client.account,)
+    if accounts is None and all(value is None for value in only.values()):
+        accounts = configured_accounts()
+    if accounts is None:
+        return (configured_account(**only),)
+    names = [account.name for account in accounts]
+    if not names:
+        raise ConfigError("there is no account to list: give one or more")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"two accounts bear the name {twice[0]!r}: a name stands for one project's files")
+    return tuple(accounts)
+
+
+def _number(name: str, given: int | None, default: int, *, least: int, most: int | None = None) -> int:
+    """Return a setting that is a whole number.
+
+    Raises:
+        ConfigError: it is out of range.
+    """
+    found = setting(name, given, int)
+    number = default if found is None else found
+    if number < least or (most is not None and number > most):
+        span = f"{least} or more" if most is None else f"{least} to {most}"
+        raise ConfigError(f"{name} is {number}: give {span}")
+    return number
+
+
+def _cursor(given: Cursor | None) -> Cursor:
     """Return dlt's cursor on `created_at`, bounded as given or as configured."""
-    cursor: _Cursor = dlt.sources.incremental[datetime](
+    cursor: Cursor = dlt.sources.incremental[datetime](
         "created_at",
         initial_value=setting("created_at.initial_value", None, datetime),
         end_value=setting("created_at.end_value", None, datetime),
         primary_key=(),
     )
     return cursor if given is None else cursor.merge(given)
-
-
-def _load(
-    client: FilesClient,
-    created_at: _Cursor,
-    *,
-    purpose: str | None,
-    limit: int,
-    overlap: int,
-    full_refresh: bool,
-    on_page: OnPage | None,
-) -> Iterator[object]:
-    """Yield what the destination lacks of one account, then remember how far that reaches."""
-    pipeline, state = dlt.current.pipeline(), dlt.current.resource_state()
-    name, server = client.account.name, _server(client.account)
-    others = accounts_held(pipeline, state)
-    held = others.get(name)
-    asked = Span(purpose, _instant(created_at.initial_value), _instant(created_at.end_value))
-    run = Increment(
-        client=client,
-        coverage=Coverage.recall(held, server=server),
-        asked=asked,
-        merges=merges(pipeline),
-        overlap=overlap,
-        limit=limit,
-        on_page=on_page,
-    )
-    run.again = full_refresh or (run.merges and asked.until is not None)
-    _check(run, server, others, full_refresh=full_refresh)
-    rows, before = 0, (client.requests, client.retries, client.received)
-    for table in run.batches():
-        yield table if rows else _first(table, created_at, run, full_refresh=full_refresh)
-        rows += table.num_rows
-    if not rows and (held is None or full_refresh):
-        yield _first(FILES.empty_table(), created_at, run, full_refresh=full_refresh)
-    if held is None or rows or full_refresh or run.has_learned:
-        state["accounts"] = {**others, name: run.reached.remember()}
-        state["base"] = digest(others)
-    dlt.current.resource_metrics()["listing"] = {
-        "rows": rows,
-        "pages": run.pages,
-        "requests": client.requests - before[0],
-        "retries": client.retries - before[1],
-        "received": client.received - before[2],
-    }
-
-
-def _check(run: Increment, server: str, held: Accounts, *, full_refresh: bool) -> None:
-    """Refuse what would lose rows or double them.
-
-    Raises:
-        ConfigError: a part of the table should be replaced, which dlt can only replace as a whole;
-            or, where rows are only appended, the account's name stands for another server's files.
-    """
-    name = run.client.account.name
-    if full_refresh and (set(held) - {name} or run.asked != Span(None, None, None)):
-        raise ConfigError(
-            "a full refresh replaces the whole table: leave out the purpose and the times, and load into another "
-            "place if this one holds other accounts, too"
-        )
-    if not run.merges and not full_refresh and name in held and held[name]["server"] != server:
-        raise ConfigError(
-            f"account {name!r} of this folder was loaded from {held[name]['server']}, not from {server}: give another "
-            "account name (--account), or load all again with --full-refresh"
-        )
-
-
-def _first(table: pa.Table, created_at: _Cursor, run: Increment, *, full_refresh: bool) -> object:
-    """Return the first table of a run, which tells dlt how to write all of them."""
-    created_at.advance(max(filter(None, (created_at.last_value, _moment(run.until)))))
-    disposition: Any = "merge" if run.merges else "append"
-    if full_refresh:
-        disposition = {"disposition": "replace", "strategy": "insert-from-staging"}
-    return dlt.mark.with_hints(table, dlt.mark.make_hints(write_disposition=disposition))
-
-
-def _server(account: Account) -> str:
-    return " ".join(filter(None, (account.base_url, account.organization, account.project)))
-
-
-def _instant(value: object) -> int | None:
-    """Return a bound of the cursor in microseconds since 1970; None where it leaves nothing out."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if not isinstance(value, datetime):
-        raise ConfigError(f"created_at is bounded by {value!r}: give a datetime, or ISO 8601 text")
-    since = (value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH
-    instant = (since.days * 86_400 + since.seconds) * MICROSECONDS + since.microseconds
-    return instant if instant > EARLIEST * MICROSECONDS else None
-
-
-def _moment(instant: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=instant)

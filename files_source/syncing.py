@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import dlt
 import duckdb
@@ -17,11 +17,13 @@ from dlt.common.exceptions import DltException
 from dlt.pipeline.exceptions import PipelineStepFailed
 from filelock import FileLock, Timeout
 
+from files_source.accounts import Account
 from files_source.client import FilesClient
 from files_source.destinations import DATASET, Target, target
-from files_source.errors import ConfigError, FilesSourceError, LoadError, excerpt
-from files_source.holdings import finish_pending, has_lost_its_table
-from files_source.incremental import OnPage
+from files_source.errors import AccountsError, ConfigError, FilesSourceError, LoadError, excerpt
+from files_source.holdings import SCANS_TABLE, discard_pending, forget_lost_tables, remove_leftovers
+from files_source.ledger import ScanRecord
+from files_source.progress import OnPage
 from files_source.source import openai_files
 
 PIPELINE: Final = "openai_files"
@@ -44,7 +46,8 @@ class Synced:
         retries: how many were sent again.
         received: bytes of answers, as they travelled.
         seconds: how long the run took.
-        finished_earlier: whether a run that had died was finished first.
+        accounts: how many accounts' listings were complete.
+        discarded: whether a run that had died had left something, which was dropped first.
         query: a command that looks at the table; None where that depends on the destination.
     """
 
@@ -55,8 +58,21 @@ class Synced:
     retries: int
     received: int
     seconds: float
-    finished_earlier: bool
+    accounts: int
+    discarded: bool
     query: str | None
+
+
+class SyncedInPart(AccountsError):
+    """Some of several accounts could not be listed; the others are loaded.
+
+    Attributes:
+        done: what was loaded.
+    """
+
+    def __init__(self, failures: Mapping[str, str], done: Synced) -> None:
+        super().__init__(failures, of=done.accounts + len(failures), outcome="the others are loaded")
+        self.done = done
 
 
 def sync(
@@ -68,6 +84,9 @@ def sync(
     limit: int | None = None,
     overlap: int | None = None,
     full_refresh: bool = False,
+    history: bool = False,
+    accounts: Sequence[Account] | None = None,
+    workers: int | None = None,
     client: FilesClient | None = None,
     on_page: OnPage | None = None,
     **settings: str | int | None,
@@ -79,23 +98,31 @@ def sync(
         purpose: only files of this purpose.
         since: only files created at or after this time.
         until: only files created before this time.
-        limit, overlap, full_refresh, client, on_page: as `openai_files` takes them.
+        limit, overlap, full_refresh, history, accounts, workers, client, on_page: as `openai_files`
+            takes them.
         settings: further arguments of `openai_files`, such as `base_url`; None leaves one to dlt's
             configuration and the environment.
 
     Raises:
         ConfigError: a setting is missing or cannot be used.
-        ApiError, TransportError, DecodeError, CursorError: the listing failed; nothing of it is loaded.
-        LoadError: the destination did not take the rows; the next run goes on where this one ended.
+        ApiError, TransportError, DecodeError, CursorError: the only account's listing failed;
+            nothing of it is loaded.
+        SyncedInPart: some of several accounts' did; the others are loaded.
+        AccountsError: all of several accounts' did, or one of those that should replace the table.
+        LoadError: the destination did not take the rows; the next run lists them again.
     """
     began = time.monotonic()
     place = target(to)
+    records: list[ScanRecord] = []
     given: dict[str, Any] = {
         "purpose": purpose,
         "limit": limit,
         "overlap": overlap,
+        "accounts": accounts,
+        "workers": workers,
         "client": client,
         "on_page": on_page,
+        "on_scan": records.append,
         **settings,
     }
     if since is not None or until is not None:
@@ -103,27 +130,43 @@ def sync(
             initial_value=since or (_BEGINNING if until else None), end_value=until
         )
     source = openai_files(
-        full_refresh=full_refresh, **{name: value for name, value in given.items() if value is not None}
+        full_refresh=full_refresh,
+        history=history,
+        **{name: value for name, value in given.items() if value is not None},
     )
-    with _alone(place), _one_clear_error(place):
+    with _one_clear_error(place), _alone(place):
         pipeline = dlt.pipeline(
             PIPELINE,
             pipelines_dir=str(place.working_folder),
             destination=place.destination,
             dataset_name=DATASET,
         )
-        finished_earlier = finish_pending(pipeline)
-        if has_lost_its_table(pipeline):
-            pipeline.run(source, refresh="drop_resources")
-        else:
+        discarded = discard_pending(pipeline)
+        forget_lost_tables(pipeline)
+        remove_leftovers(pipeline, alone=place.folder is not None)
+        try:
             pipeline.run(source)
-    return Synced(
+        except PipelineStepFailed as failed:
+            if failed.step == "extract" and records:
+                with suppress(DltException, OSError, duckdb.Error):  # the listing's own failure is the one to tell
+                    pipeline.run(source.with_resources(SCANS_TABLE))
+            raise
+    failures = {record.account: record.error for record in records if record.error is not None}
+    done = Synced(
         to=place.name,
-        **cast(dict[str, int], source.resources["files"].custom_metrics["listing"]),
+        rows=sum(record.rows for record in records),
+        pages=sum(record.pages for record in records),
+        requests=sum(record.requests for record in records),
+        retries=sum(record.retries for record in records),
+        received=sum(record.received for record in records),
         seconds=time.monotonic() - began,
-        finished_earlier=finished_earlier,
+        accounts=len(records) - len(failures),
+        discarded=discarded,
         query=place.query,
     )
+    if failures:
+        raise SyncedInPart(failures, done)
+    return done
 
 
 @contextmanager
@@ -133,9 +176,14 @@ def _alone(place: Target) -> Iterator[None]:
     Raises:
         LoadError: one is going on.
     """
-    place.working_folder.mkdir(parents=True, exist_ok=True)
+    locks = [place.working_folder / "lock"]
+    if place.folder is not None:
+        locks.append(place.folder.with_name(f".{DATASET}.lock"))
     try:
-        with FileLock(place.working_folder / "lock", timeout=0):
+        with ExitStack() as held:
+            for lock in locks:
+                lock.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(lock, timeout=0))
             yield
     except Timeout:
         raise LoadError(f"another run into {place.name} is going on: wait for its end, and run again") from None
@@ -163,7 +211,7 @@ def _one_clear_error(place: Target) -> Iterator[None]:
             raise LoadError(f"{place.name} cannot be opened: {reason}; see to it, and run again") from failed
         raise LoadError(
             f"{place.name} did not take the rows ({step}): {reason}; what it held is still there, and the next run "
-            "goes on from here"
+            "lists and loads them again"
         ) from failed
 
 

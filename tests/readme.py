@@ -8,14 +8,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-from files_source.schema import FILES, description
+import pyarrow as pa
+
+from files_source.ledger import SCANS
+from files_source.schema import FILES, descriptions
+from files_source.tables import parquet_query
 
 README = Path(__file__).parent.parent / "README.md"
 
 
 def written(text: str) -> str:
     """Return *text* with its made parts as they should be."""
-    return _with(_with(text, "columns", columns()), "help", usage())
+    made = {
+        "columns": columns(FILES),
+        "scans": columns(SCANS),
+        "parquet": f"```sql\n{parquet_query()}```\n",
+        "help": usage(),
+    }
+    for name, part in made.items():
+        text = _with(text, name, part)
+    return text
 
 
 def _with(text: str, name: str, made: str) -> str:
@@ -23,12 +35,13 @@ def _with(text: str, name: str, made: str) -> str:
     return re.sub(part, lambda found: found[1] + made + found[2], text, flags=re.DOTALL)
 
 
-def columns() -> str:
-    """Return the columns of FILES as a table."""
+def columns(schema: pa.Schema) -> str:
+    """Return the columns of a schema as a table."""
+    meanings = descriptions(schema)
     rows = ["| column | type | null | meaning |", "|---|---|---|---|"]
     rows += [
-        f"| `{field.name}` | {field.type} | {'yes' if field.nullable else ''} | {description(field.name)} |"
-        for field in FILES
+        f"| `{field.name}` | {field.type} | {'yes' if field.nullable else ''} | {meanings[field.name]} |"
+        for field in schema
     ]
     return "\n".join(rows) + "\n"
 

@@ -53,13 +53,13 @@ def test_a_run_is_described_to_programs_as_json(emulator: Emulator, command: Com
 
     told = json.loads(done.out)
     assert (done.status, done.err, len(done.lines)) == (0, "", 1)
-    assert {name: told[name] for name in ("to", "rows", "pages", "requests", "retries", "finished_earlier")} == {
+    assert {name: told[name] for name in ("to", "rows", "pages", "requests", "retries", "discarded")} == {
         "to": "inventory.duckdb",
         "rows": 25,
         "pages": 3,
         "requests": 4,
         "retries": 1,
-        "finished_earlier": False,
+        "discarded": False,
     }
     assert told["received"] == sum(request.sent for request in emulator.requests)
     assert told["seconds"] > 0
@@ -153,9 +153,18 @@ class TestPlacesThatDoNotWork:
             ("openai_files.duckdb", "bears the name of its schema"),
             ("no_such_destination", "'no_such_destination' is no place to load into: give PATH.duckdb, DIR/"),
             ("parquet:", "needs a folder or a URL"),
+            ("team[1]/", "team[1]/ cannot be loaded into: dlt takes *, ? and [ in a folder's name for a pattern"),
+            ("parquet:a*b", "a*b cannot be loaded into"),
             ("", ""),
         ],
-        ids=["the schema's name", "an unknown name", "parquet without a place", "nothing"],
+        ids=[
+            "the schema's name",
+            "an unknown name",
+            "parquet without a place",
+            "a pattern",
+            "another pattern",
+            "nothing",
+        ],
     )
     def test_a_place_that_cannot_be_meant_is_wrong_usage(
         self, place: str, said: str, emulator: Emulator, command: Command

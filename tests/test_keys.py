@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import dlt
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
 
+from files_source import openai_files
 from files_source.emulator import Emulator, status
 from tests.commands import Ended, finish, run, start
 from tests.conftest import NOW
@@ -91,6 +94,22 @@ def test_a_server_that_echoes_the_key_is_not_repeated(
     assert "receive_response_headers" in caplog.text
     assert KEY not in caplog.text
     assert traces_of(KEY, failed, tmp_path) == []
+
+
+def test_a_listing_that_repeats_the_key_leaves_no_trace(
+    emulator: Emulator, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Dlt's trace keeps the words of every error on the way, also of those that another one took the place of."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    page = {"object": "list", "data": [{"object": "file", "id": KEY, "created_at": KEY}], "has_more": False}
+    emulator.fail(status(200, body=json.dumps(page)))
+    mine = dlt.pipeline("mine", destination=dlt.destinations.duckdb("mine.duckdb"), dataset_name="openai_files")
+
+    with pytest.raises(PipelineStepFailed, match="created_at") as failed:
+        mine.run(openai_files())
+
+    assert "***" in str(failed.value)
+    assert traces_of(KEY, Ended(1, "", str(failed.value)), tmp_path) == []
 
 
 def test_a_search_finds_what_is_hidden(tmp_path: Path):

@@ -21,7 +21,8 @@ DONE = Synced(
     retries=2,
     received=5_600_000,
     seconds=1.44,
-    finished_earlier=False,
+    accounts=1,
+    discarded=False,
     query="duckdb inventory.duckdb",
 )
 
@@ -120,9 +121,9 @@ class TestSummary:
 
     def test_it_says_that_an_earlier_run_had_died(self):
         """Its rows count for that run, not for this one."""
-        done = replace(DONE, finished_earlier=True)
+        done = replace(DONE, discarded=True)
 
-        assert summary(done).startswith("an earlier run that had died was finished first\n25,000 files ")
+        assert summary(done).startswith("what an earlier run that had died had left was dropped first\n25,000 files ")
 
     def test_a_place_cannot_command_a_terminal(self):
         """A path may hold anything."""

@@ -31,9 +31,13 @@ def account(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emu
     emulator.populate(300, start=NOW - 365 * 86_400, end=NOW - 61)
     emulator.add(file_id="file-abc123", created_at=NOW - 120, purpose="batch", content=b'{"custom_id":"1"}\n')
     Path("requests.jsonl").write_text('{"custom_id":"1"}\n')
-    with emulator.serve() as server:
+    with emulator.serve() as server, Emulator(api_key="sk-gateway").serve() as gateway:
         monkeypatch.setenv("OPENAI_API_KEY", "sk-readme")
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("RESEARCH_KEY", "sk-readme")
+        monkeypatch.setenv("GATEWAY_KEY", "sk-gateway")
+        (accounts,) = blocks("toml")
+        Path("accounts.toml").write_text(accounts.replace("https://gateway.example/v1", gateway.url))
         yield emulator
 
 

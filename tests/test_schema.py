@@ -3,7 +3,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from files_source.schema import FILES, description
+from files_source.schema import FILES, descriptions
 
 UTC_MICROSECONDS = pa.timestamp("us", tz="UTC")
 CONTRACT = [
@@ -29,14 +29,8 @@ def test_the_schema_is_the_one_that_tables_downstream_were_made_with():
 @pytest.mark.parametrize("column", FILES.names)
 def test_each_column_says_what_it_means(column: str):
     """The meaning is one line, without a full stop, as dlt and the warehouses show it."""
-    meaning = description(column)
+    meaning = descriptions(FILES)[column]
 
     assert meaning
     assert meaning.isprintable()
     assert not meaning.endswith(".")
-
-
-def test_a_column_that_does_not_exist_has_no_meaning():
-    """A misspelt column is an error, not an empty description."""
-    with pytest.raises(KeyError):
-        description("size")

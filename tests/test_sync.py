@@ -15,6 +15,7 @@ from files_source.client import FilesClient
 from files_source.emulator import Clock, Emulator, Oddities
 from files_source.schema import FILES
 from files_source.syncing import sync
+from files_source.tables import read_table
 from tests.conftest import NOW, loaded
 
 Connect = Callable[..., FilesClient]
@@ -63,31 +64,32 @@ def test_values_arrive_as_the_api_gave_them(place: str, emulator: Emulator, conn
     ]
 
 
-def test_a_run_with_nothing_new_asks_little_and_writes_nothing(place: str, emulator: Emulator, connect: Connect):
-    """At most two requests and 10 kB, however many files there are, and no new load package."""
+def test_a_run_with_nothing_new_asks_little_and_writes_little(place: str, emulator: Emulator, connect: Connect):
+    """At most two requests and 10 kB, however many files there are, and nothing but its row of the ledger."""
     emulator.populate(25_000, start=NOW - 3 * YEAR, end=NOW - 61)
     sync(place, client=connect())
-    before = loads_in(place)
+    before = stored_states(place)
 
     done = sync(place, client=connect())
 
     assert done.requests <= 2
     assert done.received < 10_000
     assert done.rows == 0
-    assert loads_in(place) == before
+    assert stored_states(place) == before
+    assert read_table(place, "scans").sort("started_at")["rows"].to_list() == [25_000, 0]
 
 
 def test_one_purpose_of_a_place_that_has_all_costs_little_when_repeated(emulator: Emulator, connect: Connect):
-    """The first such run learns where that purpose's listing stands; the next asks little and writes nothing."""
+    """The first such run learns where that purpose's listing stands; the next asks little and learns nothing."""
     emulator.populate(3_000, start=NOW - YEAR, end=NOW - 61)
     sync("inventory.duckdb", client=connect())
     sync("inventory.duckdb", client=connect(), purpose="batch_output")
-    before = loads_in("inventory.duckdb")
+    before = stored_states("inventory.duckdb")
 
     done = sync("inventory.duckdb", client=connect(), purpose="batch_output")
 
     assert done.received < 10_000
-    assert loads_in("inventory.duckdb") == before
+    assert stored_states("inventory.duckdb") == before
 
 
 def test_only_what_is_new_is_loaded(place: str, emulator: Emulator, clock: Clock, connect: Connect):
@@ -386,11 +388,11 @@ def duckdb_type(kind: pa.DataType) -> str:
     return "BIGINT" if pa.types.is_integer(kind) else "VARCHAR"
 
 
-def loads_in(place: str) -> int:
+def stored_states(place: str) -> int:
     if place.endswith(".duckdb"):
         with duckdb.connect(place, read_only=True) as database:
-            return int(database.execute("SELECT count(*) FROM openai_files._dlt_loads").fetchall()[0][0])
-    return len(list(Path(place).glob("openai_files/_dlt_loads/*")))
+            return int(database.execute("SELECT count(*) FROM openai_files._dlt_pipeline_state").fetchall()[0][0])
+    return len(list(Path(place).glob("openai_files/_dlt_pipeline_state/*")))
 
 
 def stored_state(place: str) -> str:

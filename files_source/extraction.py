@@ -1,0 +1,141 @@
+"""One run's listings, of one account or many: which succeed, which fail, and what the ledger says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, cast
+
+import pyarrow as pa
+from dlt.common import logger
+
+from files_source.accounts import Account
+from files_source.attempts import Attempt, Listed, OnScan
+from files_source.client import FilesClient
+from files_source.errors import AccountsError, FilesSourceError
+from files_source.fanout import Ended, fan_out
+from files_source.ledger import Mode, ScanRecord
+from files_source.progress import OnPage, Shared
+from files_source.spool import Spool
+
+
+@dataclass(slots=True, kw_only=True)
+class Extraction:
+    """One run's listings.
+
+    Args:
+        accounts: whose files.
+        client: a client of the only account to use instead of one made for it; it stays open.
+        connection: further arguments of the clients that are made.
+        purpose: only files of this purpose.
+        limit: files a page.
+        overlap: seconds until a file counts as settled.
+        full_refresh: whether everything is loaded again, in place of what is there.
+        workers: how many accounts are listed at once.
+        on_page: what is told of progress.
+        on_scan: what is told of the end of each account's listing.
+
+    Attributes:
+        running: whether listings are going on.
+        records: what the ledger says of those that have ended.
+    """
+
+    accounts: tuple[Account, ...]
+    client: FilesClient | None
+    connection: Mapping[str, Any]
+    purpose: str | None
+    limit: int
+    overlap: int
+    full_refresh: bool
+    workers: int
+    on_page: OnPage | None
+    on_scan: OnScan | None
+    running: bool = False
+    records: list[ScanRecord] = field(default_factory=list)
+
+    @contextmanager
+    def listed(
+        self, mode: Mode, begin: Callable[..., Listed]
+    ) -> Iterator[Iterator[tuple[Attempt[Listed], Iterator[pa.Table]]]]:
+        """Give the accounts, with their rows: a single one's as they come in, as its failure ends everything.
+
+        Args:
+            mode: what the ledger calls it.
+            begin: makes a listing of a client, and of `on_page`.
+
+        Raises (while it is iterated over):
+            FilesSourceError: the only account's listing fails, that of every account, or one of
+                those that together should replace the table.
+        """
+        if len(self.accounts) == 1:
+            (attempt,) = self._attempts(mode, begin)
+            with self._going_on():
+                yield iter([(attempt, attempt.tables())])
+            return
+        with self.spooled(mode, begin) as complete:
+            whole = iter(list(complete)) if self.full_refresh else complete
+            yield ((attempt, spool.tables()) for attempt, spool in whole)
+
+    @contextmanager
+    def spooled(self, mode: Mode, begin: Callable[..., Listed]) -> Iterator[Iterator[tuple[Attempt[Listed], Spool]]]:
+        """Give the accounts whose listings are complete, as they end, with all of their rows.
+
+        Raises: as `listed` does.
+        """
+        attempts = self._attempts(mode, begin)
+        with self._going_on(), fan_out(attempts, workers=self.workers) as ended:
+            yield self._succeeded(ended, attempts)
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        self.records.clear()
+        self.running = True
+        try:
+            yield
+        finally:
+            self.running = False
+
+    def _attempts(self, mode: Mode, begin: Callable[..., Listed]) -> list[Attempt[Listed]]:
+        shared = Shared(self.on_page) if self.on_page else None
+        return [
+            Attempt(
+                account=account.name,
+                connect=partial(self._connect, account),
+                begin=partial(begin, on_page=shared and shared.part()),
+                mode=mode,
+                purpose=self.purpose,
+                on_end=self._record,
+            )
+            for account in self.accounts
+        ]
+
+    def _connect(self, account: Account) -> AbstractContextManager[FilesClient]:
+        return FilesClient(account, **self.connection) if self.client is None else nullcontext(self.client)
+
+    def _record(self, record: ScanRecord) -> None:
+        self.records.append(record)
+        if self.on_scan is not None:
+            self.on_scan(record)
+
+    def _succeeded(
+        self, ended: Iterator[Ended[Listed]], attempts: Sequence[Attempt[Listed]]
+    ) -> Iterator[tuple[Attempt[Listed], Spool]]:
+        """Yield the attempts that succeed, and tell of those that fail.
+
+        Raises:
+            FilesSourceError: all of them fail, or one where all are needed.
+        """
+        for attempt, spool in ended:
+            if spool is not None:
+                yield attempt, spool
+        failures = {attempt.account: str(attempt.error) for attempt in attempts if attempt.error}
+        if not failures:
+            return
+        if len(attempts) == 1:
+            raise cast(FilesSourceError, attempts[0].error)
+        if self.full_refresh or len(failures) == len(attempts):
+            self.records = [replace(record, rows=0, watermark=None) for record in self.records]
+            raise AccountsError(failures, of=len(attempts), outcome="nothing was loaded")
+        logger.error(str(AccountsError(failures, of=len(attempts), outcome="the others were loaded")))

@@ -1,0 +1,200 @@
+"""What the resources yield: the files that are new, every file as history, and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from functools import partial
+from itertools import chain
+from typing import Any, cast
+
+import dlt
+import pyarrow as pa
+
+from files_source.accounts import Account
+from files_source.attempts import Attempt
+from files_source.client import FilesClient
+from files_source.coverage import Coverage, Span
+from files_source.errors import ConfigError
+from files_source.extraction import Extraction
+from files_source.holdings import HISTORY_TABLE, SNAPSHOTS_TABLE, Accounts, accounts_held, keeps_versions, merges
+from files_source.incremental import Increment
+from files_source.ledger import ledger
+from files_source.progress import MICROSECONDS, OnPage, instant, moment
+from files_source.scan import Scan
+from files_source.schema import FILES, descriptions
+from files_source.tolerant import EARLIEST
+from files_source.versions import ROW_VERSION, SNAPSHOTS, VERSIONS, snapshot, versions
+
+Cursor = dlt.sources.incremental[datetime]
+
+
+def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
+    """Yield what the destination lacks, then remember how far that reaches.
+
+    Of several accounts, each is loaded whole or not at all.
+
+    Raises:
+        FilesSourceError: as `Extraction.listed` does.
+    """
+    pipeline, state = dlt.current.pipeline(), dlt.current.resource_state()
+    held, merging = accounts_held(pipeline, state), merges(pipeline)
+    asked = Span(extraction.purpose, _bound(created_at.initial_value), _bound(created_at.end_value))
+    _check(extraction, held, asked, merging=merging)
+    begin = partial(_increment, extraction=extraction, held=held, asked=asked, merging=merging)
+    disposition: Any = "merge" if merging else "append"
+    if extraction.full_refresh:
+        disposition = {"disposition": "replace", "strategy": "insert-from-staging"}
+    hints = dlt.mark.make_hints(write_disposition=disposition)
+    yielded, learned = False, {}
+    with extraction.listed("full" if extraction.full_refresh else "incremental", begin) as listed:
+        for attempt, tables in listed:
+            found: pa.Table | None = None
+            for found in tables:
+                created_at.advance(_reached(created_at, attempt))
+                yield found if yielded else dlt.mark.with_hints(found, hints)
+                yielded = True
+            is_new = attempt.account not in held or extraction.full_refresh
+            if is_new and not yielded:
+                created_at.advance(_reached(created_at, attempt))
+                yield dlt.mark.with_hints(FILES.empty_table(), hints)
+                yielded = True
+            run = cast(Increment, attempt.listing)
+            if is_new or found is not None or run.has_learned:
+                learned[attempt.account] = run.reached.remember()
+        if learned:
+            state["accounts"] = {**held, **learned}
+
+
+def every_file(extraction: Extraction) -> Iterator[object]:
+    """Yield every file of each account whose listing is complete.
+
+    Raises:
+        FilesSourceError: no account's is.
+    """
+    pipeline = dlt.current.pipeline()
+    begin = partial(_scan, extraction=extraction)
+    with extraction.spooled("history", begin) as spooled:
+        complete = list(spooled)  # whose versions may be retired must be known before the first row
+        if keeps_versions(pipeline):
+            hints = _version_hints([attempt.account for attempt, _ in complete], extraction.purpose, pipeline)
+            tables = chain.from_iterable(versions(spool) for _, spool in complete)
+            none = VERSIONS.empty_table()
+        else:
+            hints = dlt.mark.make_hints(
+                table_name=SNAPSHOTS_TABLE, write_disposition="append", columns=described(SNAPSHOTS)
+            )
+            tables = chain.from_iterable(snapshot(spool, at=attempt.started_at) for attempt, spool in complete)
+            none = SNAPSHOTS.empty_table()
+        yield dlt.mark.with_hints(next(tables, none), hints)
+        for table in tables:
+            yield dlt.mark.with_hints(table, hints)
+
+
+def what_was_done(extraction: Extraction) -> Iterator[object]:
+    """Yield a row of the ledger for each account, once all of their listings have ended."""
+    while extraction.running:
+        yield None
+    if extraction.records:
+        disposition: Any = "merge" if merges(dlt.current.pipeline()) else "append"
+        rows = ledger(sorted(extraction.records, key=lambda record: record.started_at))
+        yield dlt.mark.with_hints(rows, dlt.mark.make_hints(write_disposition=disposition))
+
+
+def described(schema: pa.Schema) -> Any:
+    """Return what each column means, as dlt takes it."""
+    return {name: {"description": text} for name, text in descriptions(schema).items()}
+
+
+def _increment(
+    client: FilesClient, *, extraction: Extraction, held: Accounts, asked: Span, merging: bool, on_page: OnPage | None
+) -> Increment:
+    return Increment(
+        client=client,
+        coverage=Coverage.recall(held.get(client.account.name), server=_server(client.account)),
+        asked=asked,
+        merges=merging,
+        overlap=extraction.overlap,
+        limit=extraction.limit,
+        again=extraction.full_refresh or (merging and asked.until is not None),
+        on_page=on_page,
+    )
+
+
+def _scan(client: FilesClient, *, extraction: Extraction, on_page: OnPage | None) -> Scan:
+    return Scan(
+        client=client,
+        purpose=extraction.purpose,
+        overlap=extraction.overlap,
+        limit=extraction.limit,
+        on_page=on_page,
+    )
+
+
+def _check(extraction: Extraction, held: Accounts, asked: Span, *, merging: bool) -> None:
+    """Refuse what would lose rows or double them.
+
+    Raises:
+        ConfigError: a part of the table should be replaced, which dlt can only replace as a whole;
+            or, where rows are only appended, an account's name stands for another server's files.
+    """
+    names = {account.name for account in extraction.accounts}
+    if extraction.full_refresh and (set(held) - names or asked != Span(None, None, None)):
+        raise ConfigError(
+            "a full refresh replaces the whole table: leave out the purpose and the times, and load into another "
+            "place if this one holds other accounts, too"
+        )
+    for account in extraction.accounts:
+        server = _server(account)
+        known = held[account.name]["server"] if account.name in held else server
+        if not merging and not extraction.full_refresh and known != server:
+            raise ConfigError(
+                f"account {account.name!r} of this folder was loaded from {known}, not from {server}: give another "
+                "account name (--account), or load all again with --full-refresh"
+            )
+
+
+def _reached(created_at: Cursor, attempt: Attempt[Increment]) -> datetime:
+    """Return how far dlt's cursor has come; the coverage in the state is what counts."""
+    settled = moment(cast(Increment, attempt.listing).until)
+    return max(filter(None, (created_at.last_value, settled)))
+
+
+def _version_hints(accounts: list[str], purpose: str | None, pipeline: dlt.Pipeline) -> Any:
+    """Return how dlt keeps the history of some accounts: what it holds of others is left alone."""
+    literal = _literals(pipeline)
+    scope = f"account IN ({', '.join(map(literal, accounts))})"
+    if purpose is not None:
+        scope += f" AND purpose = {literal(purpose)}"
+    return dlt.mark.make_hints(
+        table_name=HISTORY_TABLE,
+        write_disposition={
+            "disposition": "merge",
+            "strategy": "scd2",
+            "row_version_column_name": ROW_VERSION,
+            "destination_scope": scope,
+        },
+        columns=described(VERSIONS),
+    )
+
+
+def _literals(pipeline: dlt.Pipeline) -> Callable[[str], str]:
+    """Return how the destination spells a text in a condition; dlt takes braces in that for its own."""
+    escape = cast(Any, pipeline.destination).capabilities().escape_literal
+    return lambda text: str(escape(text)).replace("{", "{{").replace("}", "}}")
+
+
+def _server(account: Account) -> str:
+    return " ".join(filter(None, (account.base_url, account.organization, account.project)))
+
+
+def _bound(value: object) -> int | None:
+    """Return a bound of the cursor in microseconds since 1970; None where it leaves nothing out."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if not isinstance(value, datetime):
+        raise ConfigError(f"created_at is bounded by {value!r}: give a datetime, or ISO 8601 text")
+    bound = instant(value)
+    return bound if bound > EARLIEST * MICROSECONDS else None
