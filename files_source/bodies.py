@@ -81,7 +81,7 @@ def _unzipped(parts: Iterable[bytes]) -> Iterator[bytes]:
         if unzip.eof:  # what follows is no part of the answer, as in a browser
             return
         rest = part
-        while rest and not unzip.eof:
+        while rest:
             yield unzip.decompress(rest, _PIECE)
             rest = unzip.unconsumed_tail
     if part and not unzip.eof:

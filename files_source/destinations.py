@@ -6,9 +6,10 @@ import hashlib
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import dlt
 from dlt.common.destination import Destination
@@ -17,12 +18,7 @@ from dlt.common.pipeline import get_dlt_pipelines_dir
 from fsspec.registry import known_implementations
 
 from files_source.errors import ConfigError
-
-DATASET: Final = "openai_files"
-"""The schema of a database, and the folder of a lake, that holds the tables."""
-
-_DATABASES: Final = (".duckdb", ".ddb", ".db")
-_PARQUET: Final = "parquet:"
+from files_source.places import DATASET, place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,33 +28,35 @@ class Target:
     Attributes:
         destination: as dlt takes it.
         name: as it is shown.
-        query: a shell command that shows some rows; None where that depends on the destination.
-        folder: the local folder of the tables; None elsewhere.
+        look: Python that shows some rows of a table; None where that depends on the destination.
+        folder: the folder of a local lake; None elsewhere.
         working_folder: where dlt keeps a run's packages; each place has its own, so that rows meant
             for one never end in another.
     """
 
     destination: Destination[Any, Any]
     name: str
-    query: str | None
+    look: Callable[[str], str] | None
     folder: Path | None
     working_folder: Path
 
+    def query(self, table: str) -> str | None:
+        """Return a shell command that shows some rows of a table; None where that depends on the destination."""
+        return None if self.look is None else _python(self.look(table))
+
 
 def target(to: str) -> Target:
-    """Return the place that *to* names.
-
-    `PATH.duckdb` is a DuckDB database, `DIR/`, `parquet:URL` and any URL are Parquet below that
-    folder, anything else is a dlt destination's name, configured as dlt documents.
+    """Return the place that *to* names, as `places.place_of` says; a dlt destination is configured as dlt documents.
 
     Raises:
-        ConfigError: it is none of these, a database that bears its schema's name, or a folder
+        ConfigError: there is no such place, a database that bears its schema's name, or a folder
             whose name dlt would take for a pattern.
     """
-    if to.startswith(_PARQUET) or "://" in to or to.endswith("/") or Path(to).is_dir():
-        return _lake(to.removeprefix(_PARQUET))
-    if Path(to).suffix in _DATABASES:
-        return _database(Path(to))
+    place = place_of(to)
+    if place.kind == "lake":
+        return _lake(place.address, place.folder)
+    if place.kind == "database":
+        return _database(Path(place.address))
     try:
         destination = cast(Destination[Any, Any], Destination.from_reference(to))
     except UnknownDestinationModule:
@@ -72,26 +70,30 @@ def target(to: str) -> Target:
 def _database(path: Path) -> Target:
     if path.stem == DATASET:
         raise ConfigError(f"{path} bears the name of its schema, which makes DuckDB's names ambiguous: choose another")
-    code = f'import duckdb; duckdb.connect({_quoted(str(path))}).sql("FROM {DATASET}.files LIMIT 5").show()'
+    quoted = _quoted(str(path))
+
+    def look(table: str) -> str:
+        return f'import duckdb; duckdb.connect({quoted}).sql("FROM {DATASET}.{table} LIMIT 5").show()'
+
     identity = f"duckdb {path.resolve()}"
-    return Target(dlt.destinations.duckdb(str(path)), str(path), _python(code), None, _working_folder(identity))
+    return Target(dlt.destinations.duckdb(str(path)), str(path), look, None, _working_folder(identity))
 
 
-def _lake(url: str) -> Target:
+def _lake(url: str, folder: Path | None) -> Target:
     if not url:
         raise ConfigError("parquet: needs a folder or a URL behind it")
-    scheme, separator, path = url.rpartition("://")
+    scheme = url.rpartition("://")[0]
     if scheme and scheme.split("::")[0] not in known_implementations:
         raise ConfigError(f"{url} is no place to load into: fsspec knows no {scheme}://")
-    local = scheme in ("", "file")
-    if local and set(path) & set("*?["):
+    if folder is not None and set(str(folder)) & set("*?["):
         raise ConfigError(f"{url} cannot be loaded into: dlt takes *, ? and [ in a folder's name for a pattern")
-    where = str(Path(url).resolve()) if not separator else url
+    where = url if scheme else str(Path(url).resolve())
+
+    def look(table: str) -> str:
+        return f'import files_source; print(files_source.read_table({_quoted(url)}, "{table}").head())'
+
     destination = dlt.destinations.filesystem(where)
-    folder = Path(path) / DATASET if local else None
-    files = _quoted(f"{path.rstrip('/')}/{DATASET}/files/*.parquet")
-    query = _python(f"import duckdb; duckdb.read_parquet({files}).limit(5).show()") if local else None
-    return Target(destination, url, query, folder, _working_folder(f"lake {where}"))
+    return Target(destination, url, look if folder else None, folder, _working_folder(f"lake {where}"))
 
 
 def _python(code: str) -> str:

@@ -44,6 +44,11 @@ def keeps_versions(pipeline: dlt.Pipeline) -> bool:
     return "scd2" in _merge_strategies(pipeline)
 
 
+def history_table(pipeline: dlt.Pipeline) -> str:
+    """Return the table that history goes into: of versions, or of snapshots where those cannot be kept."""
+    return HISTORY_TABLE if keeps_versions(pipeline) else SNAPSHOTS_TABLE
+
+
 def accounts_held(pipeline: dlt.Pipeline, local: Mapping[str, Any]) -> Accounts:
     """Return what the destination remembers of each account, and nothing where its table is gone.
 

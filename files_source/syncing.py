@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,18 +18,24 @@ from filelock import FileLock, Timeout
 
 from files_source.accounts import Account
 from files_source.client import FilesClient
-from files_source.destinations import DATASET, Target, target
+from files_source.destinations import Target, target
 from files_source.errors import AccountsError, ConfigError, FilesSourceError, LoadError, excerpt
-from files_source.holdings import SCANS_TABLE, discard_pending, forget_lost_tables, remove_leftovers
+from files_source.holdings import (
+    FILES_TABLE,
+    SCANS_TABLE,
+    discard_pending,
+    forget_lost_tables,
+    history_table,
+    remove_leftovers,
+)
 from files_source.ledger import ScanRecord
+from files_source.places import DATASET, HELD
 from files_source.progress import OnPage
 from files_source.source import openai_files
 
 PIPELINE: Final = "openai_files"
 DATABASE: Final = "inventory.duckdb"
 
-_HELD: Final = re.compile(r"Conflicting lock is held .*\(PID (\d+)\)")
-"""How DuckDB says that another process has a database open."""
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -162,7 +167,7 @@ def sync(
         seconds=time.monotonic() - began,
         accounts=len(records) - len(failures),
         discarded=discarded,
-        query=place.query,
+        query=place.query(history_table(pipeline) if history else FILES_TABLE),
     )
     if failures:
         raise SyncedInPart(failures, done)
@@ -178,7 +183,7 @@ def _alone(place: Target) -> Iterator[None]:
     """
     locks = [place.working_folder / "lock"]
     if place.folder is not None:
-        locks.append(place.folder.with_name(f".{DATASET}.lock"))
+        locks.append(place.folder / f".{DATASET}.lock")
     try:
         with ExitStack() as held:
             for lock in locks:
@@ -199,7 +204,7 @@ def _one_clear_error(place: Target) -> Iterator[None]:
         for cause in causes:
             if isinstance(cause, FilesSourceError | KeyboardInterrupt):
                 raise cause from None
-        if held := _HELD.search(str(causes[-1])):
+        if held := HELD.search(str(causes[-1])):
             raise LoadError(
                 f"{place.name} is open in another program (PID {held[1]}): close it there and run this again"
             ) from failed

@@ -20,6 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from files_source.errors import ConfigError, FilesSourceError, LoadError, excerpt
 from files_source.history import as_of, as_of_snapshots
+from files_source.places import DATASET, HELD, place_of
 from files_source.schema import FILES
 
 if TYPE_CHECKING:
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
 
 Read = Callable[[str], pl.DataFrame | None]
 """What reads a table by its name; None where there is no such table."""
-
-_DATASET: Final = "openai_files"
-_DATABASES: Final = (".duckdb", ".ddb", ".db")
-_PARQUET: Final = "parquet:"
-"""A place is read as `sync` reads it; said again here because what says it there takes a second to import."""
 
 _BOOKKEEPING: Final = ("_dlt_load_id", "_dlt_id")
 _INSTANT: Final = pl.Datetime("us", "UTC")
@@ -44,7 +40,6 @@ _LOAD: Final = r"(\d+\.\d+)\.[^/]*$"
 """Whose load a file is, by its name: `LOAD.FILE.parquet`, and `SCHEMA__LOAD.jsonl` of a load that was finished."""
 
 _AT_ONCE: Final = 8
-_HELD: Final = re.compile(r"Conflicting lock is held .*\(PID (\d+)\)")
 _HELD_HERE: Final = "different configuration than existing connections"
 """How DuckDB says that another process, or this one, has a database open for writing."""
 
@@ -104,7 +99,7 @@ def parquet_query(folder: str = "lake/", table: str = "files") -> str:
 
     The files are chosen before any is opened: a run that died may have left half of one.
     """
-    root = f"{folder.removeprefix(_PARQUET).rstrip('/')}/{_DATASET}".replace("'", "''")
+    root = f"{place_of(folder).address.rstrip('/')}/{DATASET}".replace("'", "''")
     return f"""\
 SET VARIABLE finished = (
     SELECT list(file) FROM glob('{root}/{table}/*.parquet')
@@ -117,10 +112,10 @@ FROM read_parquet(getvariable('finished'), union_by_name = true);
 
 
 def _opened(place: str) -> AbstractContextManager[Read]:
-    url = place.removeprefix(_PARQUET)
-    if url != place or "://" in url or url.endswith("/") or Path(url).is_dir():
-        return _folder(place, Path(url)) if url and "://" not in url else _elsewhere(place)
-    return _database(Path(place)) if Path(place).suffix in _DATABASES else _elsewhere(place)
+    found = place_of(place)
+    if found.kind == "database":
+        return _database(Path(found.address))
+    return _folder(place, found.folder) if found.folder and found.address else _elsewhere(place)
 
 
 @contextmanager
@@ -137,7 +132,7 @@ def _folder(place: str, path: Path) -> Iterator[Read]:
     if not path.is_dir():
         raise ConfigError(f"{place} is not there: load something into it first, or correct the path")
     with _one_clear_error(place):
-        yield partial(_parquet, LocalFileSystem(), f"{path.resolve()}/{_DATASET}")
+        yield partial(_parquet, LocalFileSystem(), f"{path.resolve()}/{DATASET}")
 
 
 @contextmanager
@@ -152,8 +147,8 @@ def _elsewhere(place: str) -> Iterator[Read]:
 
     destination = target(place).destination
     try:
-        with Container().injectable_context(ConfigSectionContext(pipeline_name=_DATASET)):
-            dataset = dlt.dataset(destination, _DATASET, schema=dlt.Schema(_DATASET))
+        with Container().injectable_context(ConfigSectionContext(pipeline_name=DATASET)):
+            dataset = dlt.dataset(destination, DATASET, schema=dlt.Schema(DATASET))
             client = dataset.destination_client
         with client:
             yield _reader(place, client)
@@ -179,7 +174,7 @@ def _reader(place: str, client: JobClientBase) -> Read:
 def _table(database: duckdb.DuckDBPyConnection, table: str) -> pl.DataFrame | None:
     name = table.replace('"', '""')
     try:
-        rows = database.sql(f'FROM {_DATASET}."{name}"')
+        rows = database.sql(f'FROM {DATASET}."{name}"')
     except duckdb.CatalogException:
         return None
     return _without_bookkeeping(cast(pl.DataFrame, pl.from_arrow(rows.to_arrow_table())))
@@ -237,7 +232,7 @@ def _one_clear_error(place: str) -> Iterator[None]:
 
 
 def _unreadable(place: str, failed: Exception) -> LoadError:
-    if held := _HELD.search(str(failed)):
+    if held := HELD.search(str(failed)):
         return LoadError(f"{place} is open in another program (PID {held[1]}): close it there and read again")
     if _HELD_HERE in str(failed):
         return LoadError(f"{place} is open for writing in this program: close it and read again")

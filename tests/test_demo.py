@@ -64,8 +64,8 @@ def test_the_way_in_is_short_where_python_is_near(monkeypatch: pytest.MonkeyPatc
     """After `make demo` it is `.venv/bin/python`, not a path from the root."""
     monkeypatch.setattr(sys, "executable", str(Path.cwd() / ".venv/bin/python"))
 
-    assert str(target("demo.duckdb").query).startswith(".venv/bin/python -c ")
-    assert str(target("lake/").query).startswith(".venv/bin/python -c ")
+    assert str(target("demo.duckdb").query("files")).startswith(".venv/bin/python -c ")
+    assert str(target("lake/").query("files")).startswith(".venv/bin/python -c ")
 
 
 @pytest.mark.parametrize("whose", ["default", "demo", None], ids=["of a real account", "of one named demo", "empty"])

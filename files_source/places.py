@@ -1,0 +1,47 @@
+"""Where rows go and come from: a path, a URL or a name, as typed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+DATASET: Final = "openai_files"
+"""The schema of a database, and the folder of a lake, that holds the tables."""
+
+HELD: Final = re.compile(r"Conflicting lock is held .*\(PID (\d+)\)")
+"""How DuckDB says that another process has a database open."""
+
+_DATABASES: Final = (".duckdb", ".ddb", ".db")
+_PARQUET: Final = "parquet:"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place.
+
+    Attributes:
+        kind: a DuckDB database, a folder or URL of Parquet files, or a dlt destination's name.
+        address: the path, URL or name.
+    """
+
+    kind: Literal["database", "lake", "name"]
+    address: str
+
+    @property
+    def folder(self) -> Path | None:
+        """Return the local folder of a lake; None of anything else."""
+        scheme, _, path = self.address.rpartition("://")
+        return Path(path) if self.kind == "lake" and scheme in ("", "file") else None
+
+
+def place_of(to: str) -> Place:
+    """Return the place that *to* names.
+
+    `PATH.duckdb` is a DuckDB database, `DIR/`, `parquet:URL` and any URL are Parquet below that
+    folder, anything else is a dlt destination's name.
+    """
+    if to.startswith(_PARQUET) or "://" in to or to.endswith("/") or Path(to).is_dir():
+        return Place("lake", to.removeprefix(_PARQUET))
+    return Place("database" if Path(to).suffix in _DATABASES else "name", to)
