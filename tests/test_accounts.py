@@ -179,8 +179,10 @@ def test_a_base_url_without_a_scheme_is_refused_unseen(base_url: str):
 
 @pytest.mark.parametrize(
     "base_url",
-    ["https://user@example.com", "https://user:{}@example.com", "https://:{}@example.com", "https://@example.com"]
-    + ["https://user:{}#a@example.com", "https://user:{}?a@example.com", "https://{}/a@example.com"],
+    [
+        *("https://user@example.com", "https://user:{}@example.com", "https://:{}@example.com", "https://@example.com"),
+        *("https://user:{}#a@example.com", "https://user:{}?a@example.com", "https://{}/a@example.com"),
+    ],
 )
 def test_a_base_url_with_a_user_is_refused(base_url: str):
     """The address is shown in messages and kept in state, so no key may stand in it."""
