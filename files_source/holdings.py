@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import dlt
+from dlt.common.configuration.container import Container
 from dlt.common.destination import AnyDestination
 from dlt.common.destination.client import JobClientBase, WithStateSync
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.common.pipeline import pipeline_state
+from dlt.common.versioned_state import decompress_state
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.pipeline.helpers import pipeline_drop
-from dlt.pipeline.state_sync import load_pipeline_state_from_destination
+from dlt.pipeline.state_sync import force_state_extract, load_pipeline_state_from_destination
 
 from files_source.coverage import Remembered
 
@@ -62,6 +66,15 @@ def accounts_held(pipeline: dlt.Pipeline, local: Mapping[str, Any]) -> Accounts:
     return accounts if has_table else {}
 
 
+def load_state() -> None:
+    """Let this run load its state with its rows, even one that dlt has loaded before.
+
+    That may have been into another state of the place, such as one before it was restored.
+    """
+    state, _ = pipeline_state(Container())
+    force_state_extract(state)
+
+
 def forget_lost_tables(pipeline: dlt.Pipeline) -> None:
     """Let dlt make tables again that were dropped while its notes of them are there."""
     pipeline.sync_destination()
@@ -77,18 +90,25 @@ def forget_lost_tables(pipeline: dlt.Pipeline) -> None:
 
 
 def discard_pending(pipeline: dlt.Pipeline) -> bool:
-    """Drop what a run that died has left, and return whether there was anything.
+    """Drop what dlt keeps on this machine, and return whether a run that died had left something.
 
-    What it had listed is listed again: to load it could double what it had loaded already, and the
-    destination may have moved on since. Only where the destination keeps no state, it is loaded.
+    What that had listed is listed again: to load it could double what it had loaded already, and
+    the destination may have moved on since, or back to a backup. All that counts stands there. Only
+    where the destination keeps no state, what is left is loaded.
     """
-    if not pipeline.has_pending_data:
-        return False
-    if _stored(pipeline) is None:
-        pipeline.run()
-    else:
+    is_left = _has_pending(pipeline)
+    if issubclass(pipeline.destination.client_class, WithStateSync):
         pipeline.drop()
-    return True
+    elif is_left:
+        pipeline.run()
+    return is_left
+
+
+def _has_pending(pipeline: dlt.Pipeline) -> bool:
+    try:
+        return pipeline.has_pending_data
+    except OSError:  # a run has died while it dropped what another had left
+        return True
 
 
 def remove_leftovers(pipeline: dlt.Pipeline, *, alone: bool) -> None:
@@ -100,15 +120,26 @@ def remove_leftovers(pipeline: dlt.Pipeline, *, alone: bool) -> None:
     with pipeline.destination_client() as destination:
         if not isinstance(destination, FilesystemClient) or not destination.is_storage_initialized():
             return
-        complete = {_load_id(path) for path in _paths(destination, _LOADS)}
-        if not complete and _paths(destination, _STATE):
-            return  # somebody has removed dlt's notes: what is complete can't be told
+        complete = _complete(destination)
         before = time.time() - (0 if alone else _DAY)
         for table in _TABLES:
             for path in _paths(destination, table):
-                load_id = _load_id(path)
-                if load_id not in complete and load_id and float(load_id) < before:
+                if _is_left(path, complete) and float(_load_id(path) or 0) < before:
                     destination.fs_client.rm_file(path)
+
+
+def _complete(destination: FilesystemClient) -> frozenset[str] | None:
+    """Return the loads that dlt has noted as complete; None where somebody has removed its notes."""
+    noted = frozenset(filter(None, map(_load_id, _paths(destination, _LOADS))))
+    if noted or destination.fs_client.isdir(destination.get_table_dir(_LOADS)):
+        return noted
+    return None if len(_paths(destination, _STATE)) > 1 else noted  # one may be of a first run that died
+
+
+def _is_left(path: str, complete: frozenset[str] | None) -> bool:
+    """Tell whether a file is of a load that never became complete."""
+    load_id = _load_id(path)
+    return load_id is not None and complete is not None and load_id not in complete
 
 
 def _paths(destination: FilesystemClient, table: str) -> list[str]:
@@ -136,11 +167,32 @@ def _stored(pipeline: dlt.Pipeline) -> tuple[Accounts, bool] | None:
         if not isinstance(destination, WithStateSync):
             return None
         try:
-            state: Any = load_pipeline_state_from_destination(pipeline.pipeline_name, destination)
+            state = _state(destination, pipeline.pipeline_name)
         except DestinationUndefinedEntity:
             return {}, True
         accounts = cast(Accounts, _resource(state or {}).get("accounts", {}))
         return accounts, not accounts or _has_table(destination, FILES_TABLE)
+
+
+def _state(destination: WithStateSync, name: str) -> Mapping[str, Any] | None:
+    """Return the pipeline's state as the last complete load has left it.
+
+    In a folder, dlt writes the state before it notes the load as complete, and reads it back even
+    if it never came to that.
+    """
+    if not isinstance(destination, FilesystemClient):
+        return load_pipeline_state_from_destination(name, destination)
+    complete = _complete(destination)
+    states = {
+        load_id: path
+        for path in _paths(destination, _STATE)
+        if (load_id := _load_id(path)) and path.rpartition("/")[2].startswith(f"{name}__")
+    }
+    counted = [load_id for load_id in states if complete is None or load_id in complete]
+    if not counted:
+        return None
+    newest = json.loads(destination.fs_client.read_text(states[max(counted)], encoding="utf-8"))
+    return decompress_state(newest["state"])
 
 
 def _resource(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,7 +201,10 @@ def _resource(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _has_table(destination: JobClientBase, name: str) -> bool:
-    if isinstance(destination, FilesystemClient | SqlJobClientBase):
+    if isinstance(destination, FilesystemClient):
+        complete = _complete(destination)
+        return not all(_is_left(path, complete) for path in _paths(destination, name))
+    if isinstance(destination, SqlJobClientBase):
         _, columns = destination.get_storage_table(name)
         return bool(columns)
     return True

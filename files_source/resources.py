@@ -17,7 +17,15 @@ from files_source.client import FilesClient
 from files_source.coverage import Coverage, Span
 from files_source.errors import ConfigError
 from files_source.extraction import Extraction
-from files_source.holdings import HISTORY_TABLE, SNAPSHOTS_TABLE, Accounts, accounts_held, keeps_versions, merges
+from files_source.holdings import (
+    HISTORY_TABLE,
+    SNAPSHOTS_TABLE,
+    Accounts,
+    accounts_held,
+    keeps_versions,
+    load_state,
+    merges,
+)
 from files_source.incremental import Increment
 from files_source.ledger import ledger
 from files_source.progress import MICROSECONDS, OnPage, instant, moment
@@ -39,6 +47,8 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
     """
     pipeline, state = dlt.current.pipeline(), dlt.current.resource_state()
     held, merging = accounts_held(pipeline, state), merges(pipeline)
+    if state.get("accounts", {}) != held:
+        state["accounts"] = dict(held)  # dlt has restored the state of a load that never became complete
     asked = Span(extraction.purpose, _bound(created_at.initial_value), _bound(created_at.end_value))
     _check(extraction, held, asked, merging=merging)
     begin = partial(_increment, extraction=extraction, held=held, asked=asked, merging=merging)
@@ -64,6 +74,7 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
                 learned[attempt.account] = run.reached.remember()
         if learned:
             state["accounts"] = {**held, **learned}
+            load_state()
 
 
 def every_file(extraction: Extraction) -> Iterator[object]:
@@ -111,7 +122,9 @@ def _increment(
 ) -> Increment:
     return Increment(
         client=client,
-        coverage=Coverage.recall(held.get(client.account.name), server=_server(client.account)),
+        coverage=Coverage.recall(
+            None if extraction.full_refresh else held.get(client.account.name), server=_server(client.account)
+        ),
         asked=asked,
         merges=merging,
         overlap=extraction.overlap,
