@@ -29,7 +29,7 @@ class Target:
         destination: as dlt takes it.
         name: as it is shown.
         look: Python that shows some rows of a table; None where that depends on the destination.
-        folder: the folder of a local lake; None elsewhere.
+        lock: a file beside a database or in a local lake, which a run into it holds locked; None elsewhere.
         working_folder: where dlt keeps a run's packages; each place has its own, so that rows meant
             for one never end in another.
     """
@@ -37,7 +37,7 @@ class Target:
     destination: Destination[Any, Any]
     name: str
     look: Callable[[str], str] | None
-    folder: Path | None
+    lock: Path | None
     working_folder: Path
 
     def query(self, table: str) -> str | None:
@@ -75,8 +75,9 @@ def _database(path: Path) -> Target:
     def look(table: str) -> str:
         return f'import duckdb; duckdb.connect({quoted}).sql("FROM {DATASET}.{table} LIMIT 5").show()'
 
-    identity = f"duckdb {path.resolve()}"
-    return Target(dlt.destinations.duckdb(str(path)), str(path), look, None, _working_folder(identity))
+    real = path.resolve()
+    lock = real.with_name(f".{real.name}.lock") if real.parent.is_dir() else None  # to lock it would make the folder
+    return Target(dlt.destinations.duckdb(str(path)), str(path), look, lock, _working_folder(f"duckdb {real}"))
 
 
 def _lake(url: str, folder: Path | None) -> Target:
@@ -93,7 +94,9 @@ def _lake(url: str, folder: Path | None) -> Target:
         return f'import files_source; print(files_source.read_table({_quoted(url)}, "{table}").head())'
 
     destination = dlt.destinations.filesystem(where)
-    return Target(destination, url, look if folder else None, folder, _working_folder(f"lake {where}"))
+    if folder is None:
+        return Target(destination, url, None, None, _working_folder(f"lake {where}"))
+    return Target(destination, url, look, folder / f".{DATASET}.lock", _working_folder(f"lake {where}"))
 
 
 def _python(code: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from tempfile import gettempdir
 from typing import Any, Final
 
 import dlt
@@ -37,6 +39,7 @@ PIPELINE: Final = "openai_files"
 DATABASE: Final = "inventory.duckdb"
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,11 +151,11 @@ def sync(
         )
         discarded = discard_pending(pipeline)
         forget_lost_tables(pipeline)
-        remove_leftovers(pipeline, alone=place.folder is not None)
+        remove_leftovers(pipeline, alone=place.lock is not None)
         try:
             pipeline.run(source)
         except PipelineStepFailed as failed:
-            if failed.step == "extract" and records:
+            if any(isinstance(cause, FilesSourceError) for cause in _causes(failed)):  # not Ctrl-C, nor a full disk
                 with suppress(DltException, OSError, duckdb.Error):  # the listing's own failure is the one to tell
                     pipeline.run(source.with_resources(SCANS_TABLE))
             raise
@@ -181,13 +184,11 @@ def _alone(place: Target) -> Iterator[None]:
     Raises:
         LoadError: one is going on.
     """
-    locks = [place.working_folder / "lock"]
-    if place.folder is not None:
-        locks.append(place.folder / f".{DATASET}.lock")
+    place.working_folder.mkdir(parents=True, exist_ok=True)
+    locks = [place.working_folder / "lock", *filter(None, [place.lock])]
     try:
         with ExitStack() as held:
             for lock in locks:
-                lock.parent.mkdir(parents=True, exist_ok=True)
                 held.enter_context(FileLock(lock, timeout=0))
             yield
     except Timeout:
@@ -199,6 +200,10 @@ def _one_clear_error(place: Target) -> Iterator[None]:
     """Turn what dlt wraps around a failure back into the failure."""
     try:
         yield
+    except ImportError as failed:
+        raise ConfigError(
+            f"{place.name} needs the package {failed.name}, which is not installed: pip install 'dlt[{place.name}]'"
+        ) from None
     except (DltException, OSError, duckdb.Error) as failed:
         causes = list(_causes(failed))
         for cause in causes:
@@ -212,6 +217,11 @@ def _one_clear_error(place: Target) -> Iterator[None]:
         reason = excerpt(" ".join(str(causes[-1]).split()))
         if any(isinstance(cause, ConfigurationException) for cause in causes):
             raise ConfigError(f"{place.name} is not configured as dlt needs it: {reason}") from None
+        if step != "load" and any(isinstance(cause, OSError) and cause.errno in _NO_ROOM for cause in causes):
+            raise LoadError(
+                f"the rows for {place.name} cannot be kept on their way: {reason}; make room in {gettempdir()} and "
+                f"{place.working_folder} (TMPDIR and DLT_DATA_DIR name others), and run again"
+            ) from failed
         if step == "sync":
             raise LoadError(f"{place.name} cannot be opened: {reason}; see to it, and run again") from failed
         raise LoadError(

@@ -184,7 +184,8 @@ class TestPlacesThatDoNotWork:
             ("/sys/lake/", 1, "not permitted|Permission denied|Read-only file system"),
             ("text.duckdb", 1, "not a valid DuckDB database"),
             ("parquet:nonsense://x", 2, "nonsense"),
-            ("postgres", 2, "not configured as dlt needs it"),
+            ("filesystem", 2, "not configured as dlt needs it"),
+            ("databricks", 2, r"not installed: pip install 'dlt\[databricks\]'"),
         ],
         ids=[
             "a folder that is missing",
@@ -193,6 +194,7 @@ class TestPlacesThatDoNotWork:
             "no database",
             "an unknown kind of URL",
             "a destination that is not configured",
+            "a destination that is not installed",
         ],
     )
     def test_a_place_that_fails_is_named_in_one_line(
