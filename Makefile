@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 
-.PHONY: help demo test lint format unit readme crash wheel pythons clean
+.PHONY: help demo test lint format unit readme model faults crash fuzz audit wheel pythons clean
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,8 +34,22 @@ readme: $(DEVELOPED) ## Write the parts of the README that are made from the pro
 	$(BIN)/python -m tests.readme
 	$(BIN)/python -m tests.picture
 
+model: $(DEVELOPED) ## Try more than 5,000 steps of what may happen against a model; takes half an hour
+	MODEL_STEPS=1300 MODEL_SEEDS=4 MODEL_SEED=$${MODEL_SEED:-1} $(BIN)/python -m pytest -s -n auto tests/test_model.py
+
+faults: $(DEVELOPED) ## Try every fault at every place of a listing, in every kind of run
+	FAULT_MATRIX=full $(BIN)/python -m pytest -n auto tests/test_faults.py
+
+fuzz: $(DEVELOPED) ## Decode 100,000 mutated pages and more
+	FUZZ_EXAMPLES=20000 $(BIN)/python -m pytest -n auto --timeout=3600 tests/test_fuzz.py
+
 crash: $(DEVELOPED) ## Kill 100 runs at moments spread over all they do, and run again
 	CRASH_KILLS=25 $(BIN)/python -m pytest -n auto tests/test_crash.py
+
+audit: $(INSTALLED) ## Look for known vulnerabilities in what is installed; asks the network
+	test -d $(VENV)-audit || $(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.7"
+	$(VENV)-audit/bin/pip-audit --skip-editable --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 wheel: $(DEVELOPED) ## Build the wheel, install it into a bare environment and run its demo there
 	sh tests/wheel.sh $(PYTHON) $(BIN)/python
@@ -57,4 +71,4 @@ $(DEVELOPED): $(INSTALLED)
 	touch $@
 
 clean: ## Remove what was made
-	rm -rf $(VENV) .venv-3.* dist .coverage* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-audit .venv-3.* dist .coverage* .mypy_cache .pytest_cache .ruff_cache

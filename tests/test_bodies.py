@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import re
 import tracemalloc
@@ -230,14 +231,26 @@ def test_a_compression_that_was_not_asked_for_is_refused(encoding: str, name: st
     assert client.requests == 1
 
 
-def test_a_refusal_in_another_compression_is_still_a_refusal():
+@pytest.mark.parametrize("status", ["401 No", "429 Slow", "503 Busy"])
+def test_a_refusal_in_another_compression_is_still_a_refusal(status: str):
     """The status says enough."""
     with (
-        serving(says("401 No\r\nContent-Encoding: br", b"\xff")) as server,
+        serving(says(f"{status}\r\nContent-Encoding: br", b"\xff")) as server,
         FilesClient(Account(base_url=server.url)) as client,
-        pytest.raises(ApiError, match="answered 401: No"),
+        pytest.raises(ApiError, match=f"answered {status.replace(' ', ': ')}"),
     ):
         client.page()
+
+    assert client.requests == (1 if status.startswith("401") else 6)
+
+
+def test_what_goes_on_behind_the_end_of_gzip_is_not_waited_for():
+    """The answer is whole, and its connection is let go."""
+    parts = itertools.chain([gzip.compress(b'{"id": "file-1"}')], for_ever(bytes(65_536)))
+    with serving(endless("200 OK", parts, "gzip")) as server, FilesClient(Account(base_url=server.url)) as client:
+        assert client.get("file-1") == {"id": "file-1"}
+
+        assert server.over.wait(10)
 
 
 @pytest.mark.parametrize("encoding", ["identity", "", "utf-8", "aws-chunked", "none"])

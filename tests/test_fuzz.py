@@ -38,7 +38,7 @@ fuzz = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
-VALUES = [
+ODD = [
     *(b"null", b"true", b"false", b"0", b"-0", b"-1", b"1.5", b"1e3", b"1E+2", b"1e400", b"-1e400", b"1e-400"),
     *(b"9223372036854775807", b"9223372036854775808", b"-9223372036854775809", b"9" * 400, b"0." + b"3" * 400),
     *(b"1700000000", b"1700000000.25", b"1700000000000", b"-62135596800", b"-62135596801", b"253402300800"),
@@ -48,21 +48,17 @@ VALUES = [
     *(b'"2026-W01-1"', b'"0001-W01-1"', b'"9999-W53-7"', b'"20260131T1200"', b'"2026-01-31T24:00"'),
     *(b'""', b'"x"', b'"true"', b'"null"', rb'"\u0000"', rb'"\u202e\u001b[2J"', b'"' + b"x" * 10_000 + b'"'),
     *(rb'"\ud800"', rb'"\udc00\ud83d"', rb'"\ud83d\ude00"', rb'"\\\ud83d\ude00"', rb'"\\ud83d\ude00"'),
-    *(
-        b"[]",
-        b"{}",
-        b"[null]",
-        b"[[]]",
-        b'{"a": 1, "a": 2}',
-        b'{"id": "a", "id": 5}',
-        b'{"": {}}',
-        b'["x", {"y": [0]}]',
-    ),
-    *(b"[" * 99 + b"]" * 99, b"[" * 5_000 + b"]" * 5_000, b'{"a":' * 999 + b"1" + b"}" * 999, b'[{"a":' * 99_999),
+    *(b"[]", b"{}", b"[null]", b"[[]]", b'{"a": 1, "a": 2}', b'{"id": "a", "id": 5}', b'["x", {"": [0]}]'),
+    *(b"[" * 99 + b"]" * 99, b"[" * 5_000 + b"]" * 5_000, b'{"a":' * 999 + b"1" + b"}" * 999),
+]
+"""Values as servers are said to spell them, and at the bounds of what they can be."""
+BROKEN = [
     *(b"NaN", b"-Infinity", b"Infinity", b"nul", b"01", b"1.", b"+1", b".5", b"0x10", b"'x'", b"undefined", b"", b","),
     *(b'"\xff"', b'"\xed\xa0\x80"', b'"\0"', b'"\x1f"', b'"', b'"\\"', rb'"\u12"', rb'"\x41"', b"/*x*/1", b"1//x\n"),
+    b'[{"a":' * 99_999,
 ]
-"""Values as JSON has them, as servers are said to spell them, and as no JSON may."""
+"""Values as no JSON may have them."""
+VALUES = [*ODD, *BROKEN]
 NAMES = [*FILES.names, "data", "first_id", "last_id", "has_more", "error", "", "x", "\ud800"]
 
 
@@ -95,11 +91,11 @@ def pages_of(emulator: Emulator) -> list[bytes]:
 
 @st.composite
 def torn_pages(draw: st.DrawFn) -> bytes:
-    """Real pages with bytes flipped, set, put in, taken out, cut off, or copied from elsewhere on the page."""
+    """Real pages with bytes flipped, set, put in, taken out, cut off, copied from elsewhere on the page, or twice."""
     body = bytearray(draw(st.sampled_from(real_pages())))
     for _ in range(draw(st.integers(1, 4))):
         here, there = (draw(st.integers(0, len(body))) for _ in range(2))
-        match draw(st.sampled_from(["flip", "set", "insert", "insert value", "remove", "cut", "copy"])):
+        match draw(st.sampled_from(["flip", "set", "insert", "insert value", "remove", "cut", "copy", "twice"])):
             case "flip" if here < len(body):
                 body[here] ^= 1 << draw(st.integers(0, 7))
             case "set" if here < len(body):
@@ -112,6 +108,8 @@ def torn_pages(draw: st.DrawFn) -> bytes:
                 del body[here : here + draw(st.integers(1, 20))]
             case "cut":
                 del body[here:]
+            case "twice":
+                body += b"\n" + body
             case _:
                 body[here:here] = body[there : there + draw(st.integers(1, 90))]
     return bytes(body)
@@ -130,12 +128,15 @@ class Name(str):
 @st.composite
 def bent_pages(draw: st.DrawFn) -> bytes:
     """Real pages with values replaced or wrapped, and fields and rows left out, added, renamed, doubled or moved."""
-    answer = json.loads(
-        draw(st.sampled_from(real_pages())),
-        object_pairs_hook=lambda pairs: {Name(name): value for name, value in pairs},
-    )
+    page = draw(st.sampled_from(real_pages()))
+    answer = json.loads(page, object_pairs_hook=lambda pairs: {Name(name): value for name, value in pairs})
     for _ in range(draw(st.integers(1, 3))):
-        answer = bent(draw, answer)
+        files = [file for file in files_of(answer) if isinstance(file, dict) and file]
+        if files and draw(st.booleans()):
+            file = draw(st.sampled_from(files))
+            file[draw(st.sampled_from(list(file)))] = other_value(draw)
+        else:
+            answer = bent(draw, answer)
     text = json.dumps(answer, ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, None, 1])))
     body = text.encode(errors="surrogatepass")
     for number, value in enumerate(VALUES):
@@ -143,10 +144,22 @@ def bent_pages(draw: st.DrawFn) -> bytes:
     return body
 
 
+def files_of(answer: Json) -> list[Json]:
+    """Return what stands in place of the files, as far as it is a list."""
+    data = answer
+    if isinstance(answer, dict):
+        data = next((value for name, value in answer.items() if str(name) == "data"), [])
+    return data if isinstance(data, list) else []
+
+
+def other_value(draw: st.DrawFn) -> str:
+    """Return a stand-in for one of VALUES: `value 7` for the seventh."""
+    return f"value {draw(st.integers(0, len(ODD) - 1) | st.integers(0, len(VALUES) - 1))}"
+
+
 def bent(draw: st.DrawFn, value: Json) -> Json:
-    """Go down into a value at random, and change what is there; `value 7` stands for the seventh of VALUES."""
-    other = f"value {draw(st.integers(0, len(VALUES) - 1))}"
-    name = Name(draw(st.sampled_from(NAMES)))
+    """Go down into a value at random, and change what is there."""
+    other, name = other_value(draw), Name(draw(st.sampled_from(NAMES)))
     if not isinstance(value, dict | list) or not value or draw(st.integers(0, 9)) == 0:
         return draw(st.sampled_from([other, [value], [value, value], {name: value}, {name: [value, other]}]))
     place = draw(st.sampled_from(list(value) if isinstance(value, dict) else range(len(value))))

@@ -125,7 +125,8 @@ def empty_page(*, named: bool = False) -> Fault:
     def spoil(call: Call) -> Delivery:
         response = call.answer()
         if response.status_code == 200:  # noqa: PLR2004 - OK
-            page = json.loads(response.get_data()) | {"data": [], "has_more": True}
+            listing = json.loads(response.get_data())
+            page = (listing if isinstance(listing, dict) else {}) | {"data": [], "has_more": True}
             if not named:
                 page |= {"first_id": None, "last_id": None}
             response.set_data(json.dumps(page))
