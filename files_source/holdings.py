@@ -118,7 +118,10 @@ def remove_leftovers(pipeline: dlt.Pipeline, *, alone: bool) -> None:
     to a run that is going on elsewhere, and stay.
     """
     with pipeline.destination_client() as destination:
-        if not isinstance(destination, FilesystemClient) or not destination.is_storage_initialized():
+        if not isinstance(destination, FilesystemClient):
+            return
+        if not destination.is_storage_initialized():
+            _remove_bare_folder(destination)
             return
         complete = _complete(destination)
         before = time.time() - (0 if alone else _DAY)
@@ -126,6 +129,13 @@ def remove_leftovers(pipeline: dlt.Pipeline, *, alone: bool) -> None:
             for path in _paths(destination, table):
                 if _is_left(path, complete) and float(_load_id(path) or 0) < before:
                     destination.fs_client.rm_file(path)
+
+
+def _remove_bare_folder(destination: FilesystemClient) -> None:
+    """Remove the folder that a first run made before it died: dlt refuses one that it has not made itself."""
+    files, folder = destination.fs_client, destination.dataset_path
+    if files.isdir(folder) and not files.ls(folder):
+        files.rmdir(folder)
 
 
 def _complete(destination: FilesystemClient) -> frozenset[str] | None:
