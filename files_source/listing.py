@@ -52,7 +52,7 @@ def walk(
     """
     chain = _Chain(fetch, limit, order, purpose)
     first = here = chain.ask(after)
-    nothing = first.ids()[:0]
+    nothing = first.known().slice(0, 0)
     yield _fresh(first.page, nothing)
     left_behind, asked = nothing, set[str]()
     while (cursor := _next_cursor(here)) is not None:
@@ -62,8 +62,8 @@ def walk(
                 "or its listing loops"
             )
         asked.add(cursor)
-        before, here = here, chain.follow(here, cursor, known=nothing if here is first else first.ids())
-        given = pa.concat_arrays([left_behind, before.ids()])
+        before, here = here, chain.follow(here, cursor, known=nothing if here is first else first.known())
+        given = pa.concat_tables([left_behind, before.known()])
         if here.after != cursor:
             left_behind = given
         fresh = _fresh(here.page, given)
@@ -96,17 +96,20 @@ class _Answer:
     def ids(self) -> pa.Array:
         return self.page.files.column("id").combine_chunks()
 
+    def known(self) -> pa.Table:
+        return self.page.files.select(["id", "created_at"])
+
     def shows(self, file_id: str) -> bool:
         """Tell whether the file is in the listing: as a row, or as the end of a page that shows none."""
         if not self.page.files.num_rows:
             return self.page.has_more is True and self.page.last_id == file_id
         return bool(pc.any(pc.equal(self.ids(), file_id)).as_py())
 
-    def goes_on(self, known: pa.Array) -> bool:
+    def goes_on(self, known: pa.Table) -> bool:
         """Tell whether the listing goes on here, with anything but the files *known* from its beginning."""
         if not self.page.files.num_rows:
             return self.page.has_more is True
-        return not pc.any(pc.is_in(self.ids(), known)).as_py()
+        return not (_may_share(self.page.files, known) and pc.any(_are_in(self.page.files, known)).as_py())
 
 
 @dataclass(slots=True)
@@ -131,7 +134,7 @@ class _Chain:
                 self.limit = limit
                 return _Answer(page, after)
 
-    def follow(self, here: _Answer, cursor: str, *, known: pa.Array) -> _Answer:
+    def follow(self, here: _Answer, cursor: str, *, known: pa.Table) -> _Answer:
         """Return the answer after *cursor*, where *here* ends, or after the nearest file before it that is left."""
         following = self._ask_if_there(cursor)
         if isinstance(following, _Answer) and following.goes_on(known):
@@ -185,15 +188,32 @@ def _next_cursor(here: _Answer) -> str | None:
     return page.last_id
 
 
-def _fresh(page: Page, given: pa.Array) -> Page:
+def _fresh(page: Page, given: pa.Table) -> Page:
     """Drop the rows that were *given* before, and all but the first of each id."""
     ids = page.files.column("id")
-    keep = pc.invert(pc.is_in(ids, given))
-    if pc.count_distinct(ids).as_py() < len(ids):
-        keep = pc.and_(keep, _is_first(ids))
-    if pc.all(keep, min_count=0).as_py():
+    keep = None
+    if _may_share(page.files, given):
+        keep = pc.invert(_are_in(page.files, given))
+    if len(pc.unique(ids)) < len(ids):
+        keep = _is_first(ids) if keep is None else pc.and_(keep, _is_first(ids))
+    if keep is None or pc.all(keep, min_count=0).as_py():
         return page
     return replace(page, files=page.files.filter(keep).combine_chunks())
+
+
+def _may_share(files: pa.Table, others: pa.Table) -> bool:
+    """Tell whether a file may stand in both: there are some that were created in the same span of time."""
+    if not files.num_rows or not others.num_rows:
+        return False
+    (first, last), (others_first, others_last) = (
+        pc.min_max(rows.column("created_at")).values() for rows in (files, others)
+    )
+    return bool(pc.less_equal(first, others_last).as_py() and pc.less_equal(others_first, last).as_py())
+
+
+def _are_in(files: pa.Table, others: pa.Table) -> pa.ChunkedArray:
+    """Return for each of *files* whether it is one of the *others*, too."""
+    return pc.is_in(files.column("id"), others.column("id").combine_chunks())
 
 
 def _is_first(ids: pa.ChunkedArray) -> pa.Array:
