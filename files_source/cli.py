@@ -202,7 +202,7 @@ def sync(
         Path | None, typer.Option(metavar="FILE.toml", help="Many accounts: a table [accounts.NAME] for each.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="How many accounts to list at once; otherwise 8.")
+        int | None, typer.Option(metavar="N", min=1, help="How many requests to send at once; otherwise 8.")
     ] = None,
     limit: Limit = None,
     overlap: Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +17,9 @@ from files_source.accounts import Account
 from files_source.bodies import ENCODING, MAX_BODY
 from files_source.decoding import Page, decode_page
 from files_source.errors import ApiError, ConfigError, DecodeError, Fault, MalformedBody, TransportError, excerpt
-from files_source.listing import MAX_LIMIT, Order, walk
+from files_source.listing import MAX_LIMIT, walk
 from files_source.network import Meter, route, what_failed
+from files_source.order import Order
 from files_source.retries import MAX_RETRIES, NEVER_ARRIVED, RetryRules, http_date, rules, upload_rules
 
 TIMEOUT: Final = httpx.Timeout(600.0, connect=5.0)
@@ -113,7 +114,7 @@ class FilesClient:
 
     def pages(
         self, *, after: str | None = None, limit: int = MAX_LIMIT, order: Order = "desc", purpose: str | None = None
-    ) -> Iterator[Page]:
+    ) -> Generator[Page, None, None]:
         """Yield the pages of the listing to its end, each file once; see `listing.walk`.
 
         An empty listing after a file is believed only if that file exists.

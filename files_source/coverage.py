@@ -12,7 +12,7 @@ from typing import Final, TypedDict
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from files_source.listing import Order
+from files_source.order import Order
 
 _RUNGS: Final = 32
 """The most files that a ladder remembers."""
@@ -142,6 +142,31 @@ class Coverage:
 def newest(files: pa.Table, order: Order) -> pa.Table:
     """Return the part of a listing that a ladder can reach: its newest files, in the listing's order."""
     return files.slice(max(0, files.num_rows - _REACH)) if order == "asc" else files.slice(0, _REACH)
+
+
+class Newest:
+    """Keeps the part of a listing that a ladder can reach, whatever order its pages come in."""
+
+    def __init__(self) -> None:
+        self._parts: list[pa.Table] = []
+        self._least = float("-inf")
+
+    def add(self, files: pa.Table) -> None:
+        """Look at the next page, of which the columns `id` and `created_at` are kept."""
+        times = files.column("created_at").cast(pa.int64())
+        if not self._parts:
+            self._parts.append(files.slice(0, 0))
+        if files.num_rows and pc.max(times).as_py() >= self._least:
+            is_ascending = times[0].as_py() <= times[-1].as_py()
+            self._parts.append(files if is_ascending else files.take(pa.array(range(files.num_rows)[::-1], pa.int64())))
+        if sum(part.num_rows for part in self._parts) > 2 * _REACH:
+            kept = self.ascending()
+            self._parts, self._least = [kept], kept.column("created_at").cast(pa.int64())[0].as_py()
+
+    def ascending(self) -> pa.Table:
+        """Return the newest files, oldest first."""
+        files = pa.concat_tables(self._parts)
+        return files.take(pc.sort_indices(files, [("created_at", "ascending")])[-_REACH:])
 
 
 def rungs(files: pa.Table, order: Order) -> tuple[Rung, ...]:

@@ -33,7 +33,7 @@ class Extraction:
         limit: files a page.
         overlap: seconds until a file counts as settled.
         full_refresh: whether everything is loaded again, in place of what is there.
-        workers: how many accounts are listed at once.
+        workers: how many requests are sent at once.
         on_page: what is told of progress.
         on_scan: what is told of the end of each account's listing.
 
@@ -54,6 +54,11 @@ class Extraction:
     on_scan: OnScan | None
     running: bool = False
     records: list[ScanRecord] = field(default_factory=list)
+
+    @property
+    def workers_each(self) -> int:
+        """Return how many requests each account's listing may send at once."""
+        return max(1, self.workers // len(self.accounts))
 
     @contextmanager
     def listed(

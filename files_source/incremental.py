@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from files_source.client import FilesClient
-from files_source.coverage import Coverage, Rung, Span, newest, rungs
+from files_source.coverage import Coverage, Newest, Rung, Span, newest, rungs
 from files_source.decoding import Page
 from files_source.errors import ApiError, ConfigError
-from files_source.listing import GONE, MAX_LIMIT, Order, is_ordered
+from files_source.listing import GONE, MAX_LIMIT
+from files_source.order import Order, Seen, is_ordered
 from files_source.progress import OnPage, Progress, gathered
+from files_source.scan import WORKERS, Scan
 from files_source.schema import FILES
 
 _KNOWN: Final = pa.schema([FILES.field("id"), FILES.field("created_at")])
@@ -35,11 +37,14 @@ class Increment:
         overlap: seconds after which a file gets no more neighbours before it, by the server's clock.
         limit: files a page.
         again: load what the destination holds already, too.
+        workers, known: as `scan.Scan` takes them, where everything is to be listed.
         on_page: what is told of progress.
 
     Attributes:
         progress: how far the listing has come.
         reached: what the destination holds once every batch is loaded; until then what it holds now.
+        borders: where the next complete scan may start; None where this was none.
+        is_ordered: whether every file came in the order that it was asked for in.
     """
 
     client: FilesClient
@@ -49,9 +54,12 @@ class Increment:
     overlap: int
     limit: int = MAX_LIMIT
     again: bool = False
+    workers: int = WORKERS
+    known: tuple[Rung, ...] = ()
     on_page: OnPage | None = None
     progress: Progress = field(init=False)
     reached: Coverage = field(init=False)
+    borders: tuple[Rung, ...] | None = field(default=None, init=False)
     _strangers: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -76,34 +84,60 @@ class Increment:
 
     def _wanted(self) -> Iterator[pa.Table]:
         """Yield the rows that the destination lacks, page by page, and remember how far they reach."""
-        order, pages, start = self._listing()
-        edge, tail, seen = FILES.empty_table(), _KNOWN.empty_table(), _Seen(order)
-        for page in pages:
-            self.progress.take(page)
-            self._check_strangers(page.files, start)
-            seen.add(pa.concat_tables([edge, page.files]))
-            tail = newest(pa.concat_tables([tail, self._final(page.files)]), order)
-            files = page.files.filter(self._counts(page.files))
-            if files.num_rows:
-                yield files
-            edge = page.files.slice(page.files.num_rows - 1) if page.files.num_rows else edge
-            if seen.proven and self._is_past_end(edge, start, order):
-                break
-        held = Span(self.asked.purpose, self.asked.since, self.until)
-        ladder = rungs(tail, order) if seen.ordered else ()
-        self.reached = self.coverage.plus(held, ladder, ascending=order == "asc" and seen.proven)
-
-    def _listing(self) -> tuple[Order, Iterator[Page], Span]:
-        """Return the shortest listing that holds all that is lacking, its order, and what is lacking."""
         start = self._held().missing_from(self.asked)
         ladder = () if start.since is None else self.coverage.ladder(self.asked.purpose, before=start.since)
         resumed = self._resume(ladder)
         if resumed is not None:
-            return "asc", resumed, start
+            return self._walked(resumed, "asc", start)
         if ladder and not any(map(self._exists, ladder)):
             start = self._among_strangers(start)
-        order: Order = "asc" if start.since is None else "desc"
-        return order, self._ask(None, order), start
+        if start.since is not None:
+            return self._walked(self._ask(None, "desc"), "desc", start)
+        return self._scanned() if self.asked.until is None else self._walked(self._ask(None, "asc"), "asc", start)
+
+    def _walked(self, pages: Iterator[Page], order: Order, start: Span) -> Iterator[pa.Table]:
+        """Yield what is wanted of a listing, one page after the other, until it is past its end."""
+        edge, tail, seen = FILES.empty_table(), _KNOWN.empty_table(), Seen(order)
+        for page in pages:
+            self.progress.take(page)
+            self._check_strangers(page.files, start)
+            seen.add(page.files)
+            tail = newest(pa.concat_tables([tail, self._final(page.files)]), order)
+            yield from self._lacking(page.files)
+            edge = page.files.slice(page.files.num_rows - 1) if page.files.num_rows else edge
+            if seen.proven and self._is_past_end(edge, start, order):
+                break
+        self._reach(rungs(tail, order) if seen.ordered else (), ascending=order == "asc" and seen.proven)
+
+    def _scanned(self) -> Iterator[pa.Table]:
+        """Yield what is wanted of a complete listing."""
+        scan = Scan(
+            client=self.client,
+            purpose=self.asked.purpose,
+            overlap=self.overlap,
+            limit=self.limit,
+            workers=self.workers,
+            known=self.known,
+            on_page=self.on_page,
+        )
+        self.progress, tail = scan.progress, Newest()
+        for page in scan.pages():
+            self._check_strangers(page.files, self.asked)
+            tail.add(self._final(page.files))
+            yield from self._lacking(page.files)
+        self.borders = scan.borders
+        self._reach(rungs(tail.ascending(), "asc") if scan.is_ordered else (), ascending=scan.is_proven)
+
+    def _lacking(self, files: pa.Table) -> Iterator[pa.Table]:
+        """Yield those of *files* that the destination lacks, if there are any."""
+        lacking = self._counts(files)
+        lacks = files if pc.all(lacking, min_count=0).as_py() else files.filter(lacking)
+        if lacks.num_rows:
+            yield lacks
+
+    def _reach(self, ladder: tuple[Rung, ...], *, ascending: bool) -> None:
+        held = Span(self.asked.purpose, self.asked.since, self.until)
+        self.reached = self.coverage.plus(held, ladder, ascending=ascending)
 
     def _ask(self, after: str | None, order: Order) -> Iterator[Page]:
         return self.client.pages(after=after, order=order, limit=self.limit, purpose=self.asked.purpose)
@@ -193,20 +227,6 @@ class Increment:
 
 def _microseconds(files: pa.Table) -> int:
     return cast(int, files.column("created_at").cast(pa.int64())[0].as_py())
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What the pages of a listing say of its order: files of one second alone prove none."""
-
-    order: Order
-    ordered: bool = True
-    proven: bool = False
-
-    def add(self, files: pa.Table) -> None:
-        self.ordered = self.ordered and is_ordered(files, self.order)
-        differ = pc.count_distinct(files.column("created_at")).as_py() > 1
-        self.proven = self.ordered and (self.proven or differ)
 
 
 def _outline(coverage: Coverage) -> tuple[frozenset[object], frozenset[str]]:

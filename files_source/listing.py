@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from files_source.decoding import Page
 from files_source.errors import ApiError, CursorError
+from files_source.order import Order
 
-Order = Literal["asc", "desc"]
 MAX_LIMIT: Final = 10_000
 """The most files that the API puts on a page, and its default."""
 GONE: Final = (400, 404)
@@ -32,7 +32,7 @@ def walk(
     limit: int = MAX_LIMIT,
     order: Order = "desc",
     purpose: str | None = None,
-) -> Iterator[Page]:
+) -> Generator[Page, None, None]:
     """Yield the pages of a listing from *after* to its end, each file once.
 
     The next page starts after the last row, whatever the answer's `last_id` says, as the official
@@ -76,14 +76,6 @@ def walk(
                     "be more files; try another limit"
                 )
             return
-
-
-def is_ordered(files: pa.Table, order: Order) -> bool:
-    """Tell whether *files* stand in *order* of `created_at`, ties in any order."""
-    times = files.column("created_at").combine_chunks()
-    earlier, later = times[:-1], times[1:]
-    in_order = pc.less_equal(earlier, later) if order == "asc" else pc.greater_equal(earlier, later)
-    return bool(pc.all(in_order, min_count=0).as_py())
 
 
 @dataclass(frozen=True, slots=True)

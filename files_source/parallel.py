@@ -7,11 +7,9 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
-from typing import Final, TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-
-_END: Final = object()
 
 
 def merged(
@@ -30,45 +28,61 @@ def merged(
     Raises:
         Exception: what an iterator raises; the others stop.
     """
-    waiting, found, room, stop = deque(iterators), SimpleQueue[object](), Semaphore(ahead), Event()
-
-    def work() -> None:
-        try:
-            while not stop.is_set():
-                try:
-                    items = waiting.popleft()
-                except IndexError:
-                    return
-                with closing(items):
-                    for item in items:
-                        room.acquire()
-                        if stop.is_set():
-                            return
-                        found.put(item)
-        except Exception as error:  # noqa: BLE001 - it is raised again in the thread that waits
-            found.put(_Raised(error))
-        finally:
-            found.put(_END)
-
-    threads = [Thread(target=work, daemon=True) for _ in range(min(workers, len(waiting)))]
+    crew = _Crew(iterators, ahead)
+    threads = [Thread(target=crew.work, daemon=True) for _ in range(min(workers, len(crew.waiting)))]
     for thread in threads:
         thread.start()
     left = len(threads)
     try:
         while left:
-            item = found.get()
-            if isinstance(item, _Raised):
-                raise item.error
-            if item is _END:
+            found = crew.found.get()
+            if isinstance(found, Exception):
+                raise found
+            if not found:
                 left -= 1
                 continue
-            room.release()
-            yield item  # type: ignore[misc]
+            crew.room.release()
+            yield found[0]
     finally:
-        stop.set()
-        room.release(max(1, len(threads)))  # whoever waits for room learns that there is no need
+        crew.stop.set()
+        crew.room.release(max(1, left))  # for those that wait to put an item down
 
 
-class _Raised:
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+class _Crew(Generic[Item]):
+    """What the threads share.
+
+    Attributes:
+        waiting: iterators that no thread has begun.
+        found: items, each in a tuple; an empty one where a thread has ended; what an iterator raised.
+        room: for how many more items there is room.
+        stop: whether nobody takes them any more.
+    """
+
+    def __init__(self, iterators: Iterable[Generator[Item, None, None]], ahead: int) -> None:
+        self.waiting = deque(iterators)
+        self.found = SimpleQueue[tuple[Item] | Exception | tuple[()]]()
+        self.room = Semaphore(ahead)
+        self.stop = Event()
+
+    def work(self) -> None:
+        try:
+            while not self.stop.is_set() and (iterator := self._next()) is not None:
+                self._exhaust(iterator)
+        except Exception as error:  # noqa: BLE001 - it is raised again in the thread that waits
+            self.found.put(error)
+        finally:
+            self.found.put(())
+
+    def _next(self) -> Generator[Item, None, None] | None:
+        try:
+            return self.waiting.popleft()
+        except IndexError:
+            return None
+
+    def _exhaust(self, iterator: Generator[Item, None, None]) -> None:
+        with closing(iterator):
+            for item in iterator:
+                self.room.acquire()
+                if self.stop.is_set():
+                    return
+                self.found.put((item,))

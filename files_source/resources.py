@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from files_source.accounts import Account
 from files_source.attempts import Attempt
+from files_source.borders import BorderNotes
 from files_source.client import FilesClient
-from files_source.coverage import Coverage, Span
+from files_source.coverage import Coverage, Rung, Span
 from files_source.errors import ConfigError
 from files_source.extraction import Extraction
 from files_source.holdings import (
@@ -35,6 +36,8 @@ from files_source.tolerant import EARLIEST
 from files_source.versions import ROW_VERSION, SNAPSHOTS, VERSIONS, snapshot, versions
 
 Cursor = dlt.sources.incremental[datetime]
+Borders = Mapping[str, tuple[Rung, ...]]
+"""Where complete listings may start, by account."""
 
 
 def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
@@ -51,7 +54,9 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
         state["accounts"] = dict(held)  # dlt has restored the state of a load that never became complete
     asked = Span(extraction.purpose, _bound(created_at.initial_value), _bound(created_at.end_value))
     _check(extraction, held, asked, merging=merging)
-    begin = partial(_increment, extraction=extraction, held=held, asked=asked, merging=merging)
+    notes = _border_notes()
+    known = _known_borders(extraction, notes)
+    begin = partial(_increment, extraction=extraction, held=held, known=known, asked=asked, merging=merging)
     disposition: Any = "merge" if merging else "append"
     if extraction.full_refresh:
         disposition = {"disposition": "replace", "strategy": "insert-from-staging"}
@@ -70,6 +75,8 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
                 yield dlt.mark.with_hints(FILES.empty_table(), hints)
                 yielded = True
             run = cast(Increment, attempt.listing)
+            if run.borders is not None:
+                notes.note(attempt.account, run.borders, server=_server(run.client.account), purpose=extraction.purpose)
             if is_new or found is not None or run.has_learned:
                 learned[attempt.account] = run.reached.remember()
         if learned:
@@ -83,10 +90,13 @@ def every_file(extraction: Extraction) -> Iterator[object]:
     Raises:
         FilesSourceError: no account's is.
     """
-    pipeline = dlt.current.pipeline()
-    begin = partial(_scan, extraction=extraction)
+    pipeline, notes = dlt.current.pipeline(), _border_notes()
+    begin = partial(_scan, extraction=extraction, known=_known_borders(extraction, notes))
     with extraction.spooled("history", begin) as spooled:
         complete = list(spooled)  # whose versions may be retired must be known before the first row
+        for attempt, _ in complete:
+            scan = cast(Scan, attempt.listing)
+            notes.note(attempt.account, scan.borders, server=_server(scan.client.account), purpose=scan.purpose)
         if keeps_versions(pipeline):
             hints = _version_hints([attempt.account for attempt, _ in complete], extraction.purpose, pipeline)
             tables = chain.from_iterable(versions(spool) for _, spool in complete)
@@ -117,8 +127,26 @@ def described(schema: pa.Schema) -> Any:
     return {name: {"description": text} for name, text in descriptions(schema).items()}
 
 
+def _border_notes() -> BorderNotes:
+    return BorderNotes(dlt.current.source_state().setdefault("borders", {}))
+
+
+def _known_borders(extraction: Extraction, notes: BorderNotes) -> Borders:
+    return {
+        account.name: notes.of(account.name, server=_server(account), purpose=extraction.purpose)
+        for account in extraction.accounts
+    }
+
+
 def _increment(
-    client: FilesClient, *, extraction: Extraction, held: Accounts, asked: Span, merging: bool, on_page: OnPage | None
+    client: FilesClient,
+    *,
+    extraction: Extraction,
+    held: Accounts,
+    known: Borders,
+    asked: Span,
+    merging: bool,
+    on_page: OnPage | None,
 ) -> Increment:
     return Increment(
         client=client,
@@ -130,16 +158,20 @@ def _increment(
         overlap=extraction.overlap,
         limit=extraction.limit,
         again=extraction.full_refresh or (merging and asked.until is not None),
+        workers=extraction.workers_each,
+        known=known[client.account.name],
         on_page=on_page,
     )
 
 
-def _scan(client: FilesClient, *, extraction: Extraction, on_page: OnPage | None) -> Scan:
+def _scan(client: FilesClient, *, extraction: Extraction, known: Borders, on_page: OnPage | None) -> Scan:
     return Scan(
         client=client,
         purpose=extraction.purpose,
         overlap=extraction.overlap,
         limit=extraction.limit,
+        workers=extraction.workers_each,
+        known=known[client.account.name],
         on_page=on_page,
     )
 

@@ -16,13 +16,13 @@ from files_source.attempts import OnScan
 from files_source.client import TIMEOUT, FilesClient
 from files_source.errors import ConfigError
 from files_source.extraction import Extraction
-from files_source.fanout import WORKERS
 from files_source.holdings import FILES_TABLE, HISTORY_TABLE, SCANS_TABLE, SOURCE
 from files_source.ledger import SCANS
 from files_source.listing import MAX_LIMIT
 from files_source.progress import OnPage
 from files_source.resources import Cursor, described, every_file, new_files, what_was_done
 from files_source.retries import MAX_RETRIES
+from files_source.scan import WORKERS
 from files_source.schema import FILES
 from files_source.settings import configured_account, configured_accounts, setting
 
@@ -85,7 +85,8 @@ def openai_files(
         accounts: several accounts; by default those configured in dlt under
             `sources.openai_files.accounts`. They are listed at once; one that fails leaves the
             others alone, is logged and stands in `scans` with its error.
-        workers: how many accounts are listed at once, 8 by default.
+        workers: how many requests are sent at once, 8 by default: to several accounts, and for a
+            listing of all of one account's files, which is then made of several chains of pages.
         account: the name in the column `account`. A name stands for one project's files.
         api_key: the key; see `accounts.Account` for this and the arguments that follow.
         client: a FilesClient to use instead of one made from these arguments. It stays open.

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from files_source.coverage import Coverage, Rung, Span, newest, rungs
-from files_source.listing import Order
+from files_source.order import Order
 from files_source.schema import FILES
 
 SERVER = "https://api.openai.com/v1"

@@ -250,7 +250,7 @@ def ids(files: Versions) -> set[tuple[str]]:
 
 
 def test_a_folder_that_a_killed_run_has_just_made_is_taken(life: Life):
-    """dlt had made it, and not yet its mark in it."""
+    """Its mark was not in it yet."""
     Path("lake/openai_files").mkdir(parents=True)
 
     now = life.load("lake/", history=False)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from files_source.decoding import Page
 from files_source.errors import ApiError, CursorError, TransportError
-from files_source.listing import MAX_LIMIT, Order, is_ordered, walk
+from files_source.listing import MAX_LIMIT, walk
+from files_source.order import Order, is_ordered
 from files_source.schema import FILES
 
 NOON = datetime(2026, 9, 21, 12, tzinfo=UTC)

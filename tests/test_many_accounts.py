@@ -188,7 +188,7 @@ def test_the_ledger_says_what_a_run_did(mode: str, place: str, served: Serve):
     emulator, account = team["team-00"]
     emulator.fail(status(429, headers={"retry-after-ms": "1"}), at=2)
     purpose = None if mode == "full" else "batch"
-    options = {"full_refresh": mode == "full", "history": mode == "history", "purpose": purpose}
+    options = {"full_refresh": mode == "full", "history": mode == "history", "purpose": purpose, "workers": 1}
 
     sync(place, accounts=[account], limit=5, **options)
     emulator.fail(status(403), times=None)

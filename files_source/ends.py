@@ -1,0 +1,141 @@
+"""A listing walked from both ends at once, until they meet: each file is given by one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from threading import Condition
+from typing import cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from files_source.decoding import Page
+from files_source.errors import CursorError
+from files_source.order import Order, Seen, microseconds
+
+OUT_OF_ORDER = (
+    "the server's listing is not in the order of created_at that its beginning was in: list it one page after the "
+    "other (workers=1)"
+)
+
+
+@dataclass(slots=True)
+class _End:
+    """How far one end has come.
+
+    Attributes:
+        frontier: `created_at` of the last file that it has given, in microseconds since 1970.
+        ties: the ids of all files of that time that it has seen.
+    """
+
+    seen: Seen
+    frontier: int | None = None
+    ties: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
+
+    def reach(self, files: pa.Table) -> None:
+        """Go on to the last of *files*."""
+        times = microseconds(files)
+        last = times[-1].as_py()
+        ids = files.column("id").combine_chunks().filter(pc.equal(times, last))
+        self.ties = pa.concat_arrays([self.ties, ids]) if last == self.frontier else ids
+        self.frontier = last
+
+
+class Ends:
+    """Two walks towards each other, on a thread each.
+
+    The oldest end is a complete listing by itself. The newest end gives nothing before both have
+    shown that the server lists in the order that is asked for: what it has given is all that was
+    created after its last file, and files of the same time as that are told apart by their ids. If
+    the order is not kept from the beginning, the oldest end goes on alone.
+    """
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._oldest, self._newest = _End(Seen("asc")), _End(Seen("desc"))
+        self._met = False
+
+    def ascend(self, pages: Generator[Page, None, None]) -> Generator[Page, None, None]:
+        """Yield the pages from the oldest file on, until the ends meet.
+
+        Raises:
+            CursorError: the order is not kept although it was at the beginning.
+        """
+        try:
+            with closing(pages):
+                for page in pages:
+                    yield self._give(page, self._oldest, self._newest)
+                    if self._met:
+                        return
+        finally:
+            self._meet()
+
+    def descend(self, pages: Generator[Page, None, None]) -> Generator[Page, None, None]:
+        """Yield the pages from the newest file on, until the ends meet.
+
+        Raises:
+            CursorError: as `ascend` does.
+        """
+        with closing(pages):
+            for page in pages:
+                if not self._both_are_proven(page):
+                    return
+                yield self._give(page, self._newest, self._oldest)
+                if self._met:
+                    return
+            self._meet()
+
+    @property
+    def is_ordered(self) -> bool:
+        """Tell whether the oldest end has kept the order."""
+        return self._oldest.seen.ordered
+
+    @property
+    def is_proven(self) -> bool:
+        """Tell whether it has shown that there is one."""
+        return self._oldest.seen.proven
+
+    def _both_are_proven(self, page: Page) -> bool:
+        """Wait until the oldest end has shown its order, and tell whether both have."""
+        if self._newest.frontier is not None:
+            return True
+        order = Seen("desc")
+        order.add(page.files)
+        with self._changed:
+            self._changed.wait_for(lambda: self._met or self._oldest.seen.proven or not self._oldest.seen.ordered)
+            return not self._met and self._oldest.seen.proven and order.proven
+
+    def _give(self, page: Page, mine: _End, other: _End) -> Page:
+        """Return what the *other* end has not given of a page, and see whether they have met."""
+        with self._changed:
+            if self._met:
+                return replace(page, files=page.files.slice(0, 0))
+            mine.seen.add(page.files)
+            if not mine.seen.ordered and self._newest.frontier is not None:
+                raise CursorError(OUT_OF_ORDER)
+            files = page.files
+            if files.num_rows and other.frontier is not None:
+                files, self._met = _not_given(files, other, mine.seen.order)
+            if page.files.num_rows:
+                mine.reach(page.files)
+            self._changed.notify_all()
+        return page if files is page.files else replace(page, files=files)
+
+    def _meet(self) -> None:
+        with self._changed:
+            self._met = True
+            self._changed.notify_all()
+
+
+def _not_given(files: pa.Table, other: _End, order: Order) -> tuple[pa.Table, bool]:
+    """Return the files that the *other* end has not given, and whether there are some beyond its frontier."""
+    times = microseconds(files)
+    frontier = cast(int, other.frontier)
+    beyond = pc.greater(times, frontier) if order == "asc" else pc.less(times, frontier)
+    given = pc.and_(pc.equal(times, frontier), pc.is_in(files.column("id").combine_chunks(), other.ties))
+    drop = pc.or_(beyond, given)
+    if not pc.any(drop).as_py():
+        return files, False
+    return files.filter(pc.invert(drop)).combine_chunks(), bool(pc.any(beyond).as_py())
