@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import dlt
 from dlt.common.destination import Destination
@@ -19,6 +19,9 @@ from fsspec.registry import known_implementations
 
 from files_source.errors import ConfigError
 from files_source.places import DATASET, place_of
+
+_AT_ONCE: Final = "insert-from-staging"
+"""How dlt replaces a table in one transaction; by default it empties the table first, and a run that dies leaves that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ def target(to: str) -> Target:
         return _database(Path(place.address))
     try:
         destination = cast(Destination[Any, Any], Destination.from_reference(to))
+        if _AT_ONCE in (destination.capabilities().supported_replace_strategies or ()):
+            destination = cast(Destination[Any, Any], Destination.from_reference(to, replace_strategy=_AT_ONCE))
     except UnknownDestinationModule:
         raise ConfigError(
             f"{to!r} is no place to load into: give PATH.duckdb, DIR/ (with the slash), parquet:URL "
@@ -77,7 +82,13 @@ def _database(path: Path) -> Target:
 
     real = path.resolve()
     lock = real.with_name(f".{real.name}.lock") if real.parent.is_dir() else None  # to lock it would make the folder
-    return Target(dlt.destinations.duckdb(str(path)), str(path), look, lock, _working_folder(f"duckdb {real}"))
+    return Target(
+        dlt.destinations.duckdb(str(path), replace_strategy=_AT_ONCE),
+        str(path),
+        look,
+        lock,
+        _working_folder(f"duckdb {real}"),
+    )
 
 
 def _lake(url: str, folder: Path | None) -> Target:

@@ -57,9 +57,7 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
     notes = _border_notes()
     known = _known_borders(extraction, notes)
     begin = partial(_increment, extraction=extraction, held=held, known=known, asked=asked, merging=merging)
-    disposition: Any = "merge" if merging else "append"
-    if extraction.full_refresh:
-        disposition = {"disposition": "replace", "strategy": "insert-from-staging"}
+    disposition: Any = "replace" if extraction.full_refresh else "merge" if merging else "append"
     hints = dlt.mark.make_hints(write_disposition=disposition)
     yielded, learned = False, {}
     with extraction.listed("full" if extraction.full_refresh else "incremental", begin) as listed:

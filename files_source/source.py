@@ -76,7 +76,8 @@ def openai_files(
         overlap: seconds until a file counts as settled by the server's clock, 60 by default.
             Younger files are loaded at once where the destination merges, and again by the next
             run; where it only appends, they are left for a later run.
-        full_refresh: load everything again, in place of what is there.
+        full_refresh: load everything again, in place of what is there. Unless the destination's
+            `replace_strategy` is `insert-from-staging`, as `sync` sets it, dlt empties the table first.
         history: the resources are `files_history` and `scans`. Every file is listed; a version of it
             that is no longer so is retired with its last-known values, and so is one that is gone.
             Only a complete scan retires, and only what it could have seen: its account's files, of

@@ -77,13 +77,12 @@ class Spans:
         for border in reversed(self._borders[:number]):
             pages = self._list(border.file_id)
             try:
-                first = next(pages, None)
+                first = next(pages)
             except ApiError as error:
                 if error.status not in GONE:
                     raise
                 continue
-            if first is not None and _starts_after(first.files, border):
-                return resumed(first, pages)
+            return resumed(first, pages)
         return self._list(None)
 
     def _unclaimed(self, files: pa.Table) -> pa.Table:
@@ -110,11 +109,6 @@ def resumed(first: Page, following: Generator[Page, None, None]) -> Generator[Pa
     with closing(following):
         yield first
         yield from following
-
-
-def _starts_after(files: pa.Table, border: Rung) -> bool:
-    """Tell whether a page may be what follows a border: a server may begin anew after a file that is gone."""
-    return not files.num_rows or microseconds(files)[0].as_py() >= border.created_at
 
 
 def _behind(files: pa.Table, start: Rung | None) -> pa.Table:

@@ -249,6 +249,19 @@ def ids(files: Versions) -> set[tuple[str]]:
     return {(file_id,) for file_id, _ in files}
 
 
+@pytest.mark.parametrize("moment", [f"commit-{number}" for number in range(1, 6)])
+def test_a_full_refresh_that_is_killed_leaves_the_table_as_it_was_or_new(moment: str, life: Life):
+    """A database replaces it in one transaction: it is never empty in between."""
+    before = life.load("inventory.duckdb", history=False)
+    life.go_on()
+    now = life.files()
+
+    killed.fork(moment, "sync", "--to", "inventory.duckdb", "--full-refresh")
+
+    held = set(read_table("inventory.duckdb").select(FILE).iter_rows())
+    assert held in (before, now)
+
+
 def test_a_folder_that_a_killed_run_has_just_made_is_taken(life: Life):
     """Its mark was not in it yet."""
     Path("lake/openai_files").mkdir(parents=True)

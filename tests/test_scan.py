@@ -90,7 +90,7 @@ def ids_of(scan: Scan) -> list[str]:
 @settings(max_examples=400)
 @given(
     seconds=seconds,
-    limit=st.integers(1, 7),
+    limit=st.integers(2, 7),
     workers=st.integers(2, 5),
     remembers=st.booleans(),
     server=st.sampled_from(SERVERS),
@@ -103,6 +103,15 @@ def ids_of(scan: Scan) -> list[str]:
     workers=2,
     remembers=False,
     server=Oddities(ties_by_id=True),
+    between=[],
+    meanwhile=[],
+)
+@example(  # the order is seen to be ignored only when the newest end has its first page
+    seconds=[0, 1, 2, 3],
+    limit=1,
+    workers=2,
+    remembers=False,
+    server=Oddities(order_ignored=True),
     between=[],
     meanwhile=[],
 )
