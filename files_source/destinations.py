@@ -21,7 +21,7 @@ from files_source.errors import ConfigError
 from files_source.places import DATASET, place_of
 
 _AT_ONCE: Final = "insert-from-staging"
-"""How dlt replaces a table in one transaction; by default it empties the table first, and a run that dies leaves that."""
+"""How dlt replaces a table in one transaction. By default it empties the table first, which a run that dies leaves."""
 
 
 @dataclass(frozen=True, slots=True)
