@@ -33,6 +33,7 @@ class Extraction:
         limit: files a page.
         overlap: seconds until a file counts as settled.
         full_refresh: whether everything is loaded again, in place of what is there.
+        loads_once: whether rows that a run has handed over are never loaded again if it dies.
         workers: how many requests are sent at once.
         on_page: what is told of progress.
         on_scan: what is told of the end of each account's listing.
@@ -49,6 +50,7 @@ class Extraction:
     limit: int
     overlap: int
     full_refresh: bool
+    loads_once: bool
     workers: int
     on_page: OnPage | None
     on_scan: OnScan | None

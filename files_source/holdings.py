@@ -48,6 +48,17 @@ def keeps_versions(pipeline: dlt.Pipeline) -> bool:
     return "scd2" in _merge_strategies(pipeline)
 
 
+def holds_no_files(pipeline: dlt.Pipeline) -> bool:
+    """Tell whether the destination is a database whose table of files has no row, or is not there."""
+    with pipeline.destination_client() as destination:
+        if not isinstance(destination, SqlJobClientBase):
+            return False
+        if not _has_table(destination, FILES_TABLE):
+            return True
+        client = destination.sql_client
+        return not client.execute_sql(f"SELECT 1 FROM {client.make_qualified_table_name(FILES_TABLE)} LIMIT 1")
+
+
 def history_table(pipeline: dlt.Pipeline) -> str:
     """Return the table that history goes into: of versions, or of snapshots where those cannot be kept."""
     return HISTORY_TABLE if keeps_versions(pipeline) else SNAPSHOTS_TABLE

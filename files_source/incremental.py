@@ -44,7 +44,7 @@ class Increment:
         progress: how far the listing has come.
         reached: what the destination holds once every batch is loaded; until then what it holds now.
         borders: where the next complete scan may start; None where this was none.
-        is_ordered: whether every file came in the order that it was asked for in.
+        is_ordered: whether all files came in the order that they were asked for in, so that none came twice.
     """
 
     client: FilesClient
@@ -60,6 +60,7 @@ class Increment:
     progress: Progress = field(init=False)
     reached: Coverage = field(init=False)
     borders: tuple[Rung, ...] | None = field(default=None, init=False)
+    is_ordered: bool = field(default=True, init=False)
     _strangers: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -107,6 +108,7 @@ class Increment:
             edge = page.files.slice(page.files.num_rows - 1) if page.files.num_rows else edge
             if seen.proven and self._is_past_end(edge, start, order):
                 break
+        self.is_ordered = seen.ordered
         self._reach(rungs(tail, order) if seen.ordered else (), ascending=order == "asc" and seen.proven)
 
     def _scanned(self) -> Iterator[pa.Table]:
@@ -125,7 +127,7 @@ class Increment:
             self._check_strangers(page.files, self.asked)
             tail.add(self._final(page.files))
             yield from self._lacking(page.files)
-        self.borders = scan.borders
+        self.borders, self.is_ordered = scan.borders, scan.is_ordered
         self._reach(rungs(tail.ascending(), "asc") if scan.is_ordered else (), ascending=scan.is_proven)
 
     def _lacking(self, files: pa.Table) -> Iterator[pa.Table]:

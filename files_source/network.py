@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -72,6 +73,23 @@ def is_untrusted(error: BaseException) -> bool:
     return cause is not None
 
 
+class Pause:
+    """How long all requests of a client wait since a server has asked one of them for patience."""
+
+    def __init__(self) -> None:
+        self._end = 0.0
+
+    def last(self, seconds: float) -> None:
+        """Let requests wait for so long from now on."""
+        self._end = max(self._end, time.monotonic() + seconds)
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        left = self._end - time.monotonic()
+        if left > 0:
+            time.sleep(left)
+
+
 class Meter(httpx.BaseTransport):
     """A transport that counts what really goes out and comes in, and keeps secrets out of the log.
 
@@ -94,11 +112,14 @@ class Meter(httpx.BaseTransport):
         self.received = 0
         self._transport = transport
         self._redact = redact
+        self._pause = Pause()
         self._lock = Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         tries = request.extensions.get("tries", 0)
-        request.extensions["tries"] = tries + 1
+        request.extensions |= {"tries": tries + 1, "pause": self._pause}
+        if not tries:  # who was told to wait has done so
+            self._pause.wait()
         with self._lock:
             self.requests += 1
             self.retries += tries > 0

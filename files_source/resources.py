@@ -23,6 +23,7 @@ from files_source.holdings import (
     SNAPSHOTS_TABLE,
     Accounts,
     accounts_held,
+    holds_no_files,
     keeps_versions,
     load_state,
     merges,
@@ -57,9 +58,10 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
     notes = _border_notes()
     known = _known_borders(extraction, notes)
     begin = partial(_increment, extraction=extraction, held=held, known=known, asked=asked, merging=merging)
-    disposition: Any = "replace" if extraction.full_refresh else "merge" if merging else "append"
+    appends = not merging or (extraction.loads_once and holds_no_files(pipeline))
+    disposition: Any = "replace" if extraction.full_refresh else "append" if appends else "merge"
     hints = dlt.mark.make_hints(write_disposition=disposition)
-    yielded, learned = False, {}
+    yielded, learned, distinct = False, {}, True
     with extraction.listed("full" if extraction.full_refresh else "incremental", begin) as listed:
         for attempt, tables in listed:
             found: pa.Table | None = None
@@ -73,10 +75,13 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
                 yield dlt.mark.with_hints(FILES.empty_table(), hints)
                 yielded = True
             run = cast(Increment, attempt.listing)
+            distinct = distinct and run.is_ordered
             if run.borders is not None:
                 notes.note(attempt.account, run.borders, server=_server(run.client.account), purpose=extraction.purpose)
             if is_new or found is not None or run.has_learned:
                 learned[attempt.account] = run.reached.remember()
+        if merging and appends and yielded and not distinct:  # a file may have come twice
+            yield dlt.mark.with_hints(FILES.empty_table(), dlt.mark.make_hints(write_disposition="merge"))
         if learned:
             state["accounts"] = {**held, **learned}
             load_state()

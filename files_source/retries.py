@@ -18,6 +18,8 @@ MAX_RETRIES: Final = 5
 """Waits of 0.5, 1, 2, 4 and 8 seconds: enough for a rate limit by the minute to let a page through."""
 
 _STATUSES: Final = frozenset({408, 409, 429})
+_LIMITED: Final = frozenset({429, 503})
+"""What a server says who has too much to do: then the client's other requests wait, too."""
 _LONGEST_OBEYED: Final = 60.0
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 8.0
@@ -54,7 +56,10 @@ class RetryRules(Retry):
     def sleep(self, response: httpx.Response | Exception) -> None:
         """Wait for as long as the server asks, or the back-off says."""
         asked = asked_wait(response.headers) if isinstance(response, httpx.Response) else None
-        time.sleep(self.backoff_strategy() if asked is None else asked)
+        wait = self.backoff_strategy() if asked is None else asked
+        if isinstance(response, httpx.Response) and response.status_code in _LIMITED:
+            response.request.extensions["pause"].last(wait)
+        time.sleep(wait)
 
 
 def rules(max_retries: int = MAX_RETRIES) -> RetryRules:

@@ -44,6 +44,7 @@ def openai_files(
     overlap: int | None = None,
     full_refresh: bool = False,
     history: bool = False,
+    loads_once: bool = False,
     accounts: Sequence[Account] | None = None,
     workers: int | None = None,
     account: str | None = None,
@@ -83,6 +84,9 @@ def openai_files(
             Only a complete scan retires, and only what it could have seen: its account's files, of
             its purpose. Where the destination cannot merge, each run appends a dated snapshot to
             `files_snapshots` instead.
+        loads_once: whoever runs the pipeline drops what a run that died has left, as `sync` does, instead
+            of loading it. Into a table without rows files are then appended, which takes half the time
+            of a merge; what dlt loaded twice would be doubled.
         accounts: several accounts; by default those configured in dlt under
             `sources.openai_files.accounts`. They are listed at once; one that fails leaves the
             others alone, is logged and stands in `scans` with its error.
@@ -129,6 +133,7 @@ def openai_files(
         limit=_number("limit", limit, MAX_LIMIT, least=1, most=MAX_LIMIT),
         overlap=_number("overlap", overlap, OVERLAP, least=0),
         full_refresh=full_refresh,
+        loads_once=loads_once,
         workers=_number("workers", workers, WORKERS, least=1),
         on_page=on_page,
         on_scan=on_scan,

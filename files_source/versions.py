@@ -24,6 +24,10 @@ VERSIONS: Final = FILES.append(
 SNAPSHOTS: Final = FILES.append(column("snapshot_at", TIMESTAMP, "When the scan began; `started_at` in `scans`"))
 """Arrow schema of the rows of snapshots, where versions cannot be kept."""
 
+_IN_LITTLE_MEMORY: Final[dict[str, str | bool | int | float | list[str]]] = {
+    "memory_limit": "192MB",
+    "temp_directory": tempfile.gettempdir(),
+}
 _DIGITS: Final = 32
 """Hexadecimal digits of a version: 128 bits."""
 
@@ -34,7 +38,7 @@ def versions(spool: Spool) -> Iterator[pa.Table]:
     The version is part of what a warehouse holds: to compute it in another way would make a new
     version of every file.
     """
-    with duckdb.connect() as database:
+    with duckdb.connect(config=_IN_LITTLE_MEMORY) as database:
         for files in _distinct(spool):
             texts = [pc.cast(_as_number(files.column(name)), pa.string()) for name in FILES.names]
             rows = pa.table({"text": pc.binary_join_element_wise(*map(_delimited, texts), "")})
@@ -58,7 +62,7 @@ def _distinct(spool: Spool) -> Iterator[pa.Table]:
 
 def _repeated(spool: Spool) -> pa.Array:
     """Return the ids that stand in more than one row."""
-    with duckdb.connect(config={"temp_directory": tempfile.gettempdir()}) as database:
+    with duckdb.connect(config=_IN_LITTLE_MEMORY) as database:
         counted = database.from_arrow(spool.reader()).aggregate("id, count(*) AS rows", "id")
         found = counted.filter("rows > 1").project("id").fetchall()
     return pa.array([file_id for (file_id,) in found], pa.string())

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from types import SimpleNamespace
+from unittest import mock
 
 import httpx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from files_source import retries
+from files_source import network, retries
 from files_source.accounts import Account
 from files_source.client import FilesClient
 from files_source.errors import ApiError, ConfigError, DecodeError, TransportError
@@ -84,6 +85,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the waits between tries, none of which takes any time."""
     waits: list[float] = []
     monkeypatch.setattr(retries, "time", SimpleNamespace(sleep=waits.append))
+    monkeypatch.setattr(network, "Pause", mock.Mock)
     return waits
 
 
@@ -272,6 +274,32 @@ def test_a_date_is_understood_in_any_zone(far_from_greenwich: None):
     assert http_date("Mon, 21 Sep 2026 16:00:00 +0200") == instant
     assert http_date("Mon, 21 Sep 2026 14:00:00 -0000") == instant
     assert http_date(None) is None
+
+
+def test_who_is_asked_to_wait_makes_the_others_wait_too(monkeypatch: pytest.MonkeyPatch):
+    """One limit is for all requests of a key: a request that begins meanwhile waits for the same end."""
+    now = [0.0]
+    sent: list[object] = []
+
+    def sleep(seconds: float) -> None:
+        if not any(sent):  # the other thread's request comes while this one waits
+            sent.append("told")
+            now[0] += 3
+            client.page()
+        now[0] += seconds
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(now[0])
+        return httpx.Response(429, headers={"Retry-After": "10"}) if len(sent) == 1 else GOOD()
+
+    clock = SimpleNamespace(sleep=sleep, monotonic=lambda: now[0])
+    monkeypatch.setattr(retries, "time", clock)
+    monkeypatch.setattr(network, "time", clock)
+    client = FilesClient(Account(base_url="http://127.0.0.1/v1"), transport=httpx.MockTransport(answer))
+
+    client.page()
+
+    assert sent == [0.0, "told", 10.0, 20.0]
 
 
 @given(text=st.text())
@@ -467,10 +495,10 @@ TRIES = {
 @given(failures=st.lists(st.sampled_from(sorted(TRIES)), max_size=5), calls=st.integers(1, 3))
 def test_the_counters_count_every_try(failures: list[str], calls: int):
     """However the tries go, each request and each byte of an answer is counted once."""
-    client = connect(*(TRIES[name][0] for name in failures), answer(stream=httpx.ByteStream(b'{"id": 1}')))
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retries, "time", SimpleNamespace(sleep=lambda _: None))
+        patch.setattr(network, "Pause", mock.Mock)
+        client = connect(*(TRIES[name][0] for name in failures), answer(stream=httpx.ByteStream(b'{"id": 1}')))
         for _ in range(calls):
             client.get("file-1")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from files_source.client import FilesClient
-from files_source.emulator import Clock, Emulator, Oddities
+from files_source.emulator import Clock, Emulator, Fault, Oddities
+from files_source.emulator.delivery import Delivery
+from files_source.errors import CursorError
 from files_source.schema import FILES
 from files_source.syncing import sync
 from files_source.tables import read_table
@@ -37,6 +40,31 @@ def test_every_file_lands_once_with_the_types_of_the_schema(place: str, emulator
     assert loaded(place) == sorted(emulator.ids())
     assert done.rows == 25_000
     assert types_in(place) == {field.name: duckdb_type(field.type) for field in FILES}
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+def test_a_file_that_the_server_gives_twice_far_apart_is_there_once(workers: int, emulator: Emulator, connect: Connect):
+    """A first load appends what it lists; where that is out of order, a file may have come twice, and it merges."""
+    emulator.populate(500, start=NOW - YEAR, end=NOW - 61)
+
+    def spoil(call):  # noqa: ANN001, ANN202 - as `Fault.spoil`
+        delivery = Delivery(call.answer())
+        page = json.loads(delivery.response.get_data())
+        oldest = json.loads(emulator.row(emulator.ids()[0]))
+        delivery.response.set_data(json.dumps(page | {"data": [page["data"][0], oldest, *page["data"][1:]]}))
+        return delivery
+
+    emulator.fail(Fault("twice", spoil), at=4, times=1)
+    options = {"client": connect(), "limit": 50, "workers": workers}
+
+    if workers == 1:
+        sync("inventory.duckdb", **options)
+    else:
+        with pytest.raises(CursorError, match="workers=1"):
+            sync("inventory.duckdb", **options)
+        sync("inventory.duckdb", **options)
+
+    assert loaded("inventory.duckdb") == sorted(emulator.ids())
 
 
 def test_values_arrive_as_the_api_gave_them(place: str, emulator: Emulator, connect: Connect):
