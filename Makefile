@@ -3,11 +3,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
+BENCHED := $(VENV)/.benched
+BENCH = $(BIN)/python -m tests.benchmarks.runner
 
-.PHONY: help demo test lint format unit readme model faults crash fuzz audit wheel pythons clean
+.PHONY: help demo test lint format unit readme model faults crash fuzz bench bench-small audit wheel pythons clean
 
 help: ## Show what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(INSTALLED) ## Load a made-up account into demo.duckdb, change it, load it again
 	@$(BIN)/files-source demo
@@ -46,6 +48,13 @@ fuzz: $(DEVELOPED) ## Decode 100,000 mutated pages and more
 crash: $(DEVELOPED) ## Kill 100 runs at moments spread over all they do, and run again
 	CRASH_KILLS=25 $(BIN)/python -m pytest -n auto tests/test_crash.py
 
+bench: $(BENCHED) ## Measure the speed beside the peers, for the README; for a part, PARTS="scan load" SIZES=200000; RESUME=1
+	$(BENCH) $(if $(PARTS),--parts $(PARTS)) $(if $(SIZES),--sizes $(SIZES)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(RESUME),--resume)
+
+bench-small: $(BENCHED) ## The same with small accounts and once, in less than two minutes; into .cache/bench-small
+	$(BENCH) --small
+
 audit: $(INSTALLED) ## Look for known vulnerabilities in what is installed; asks the network
 	test -d $(VENV)-audit || $(PYTHON) -m venv $(VENV)-audit
 	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.7"
@@ -68,6 +77,10 @@ $(INSTALLED): pyproject.toml .pins.txt
 $(DEVELOPED): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .pins.txt "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .pins.txt --group dev
+	touch $@
+
+$(BENCHED): $(DEVELOPED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .pins.txt --group bench
 	touch $@
 
 clean: ## Remove what was made
