@@ -181,10 +181,25 @@ def test_a_peer_loads_every_file(peer: str, count: str):
         assert database.execute(count).fetchone() == (10_050,)
 
 
-def scripted(name: str, rows: int) -> Way:
+def test_the_scans_list_every_file():
+    """On one chain, on several from both ends, and from the borders that such a one leaves."""
+    made = Files(before=NOW)
+    made.resize(45_000)
+    several = ["--workers", "3", "--borders", "borders.json"]
+
+    with Account(made).serve() as server:
+        for arguments in ([], several, several):
+            command = script("scanning.py", *arguments)
+            ended = run(command, folder=Path.cwd(), environment=environment(server.url, Path.cwd()))
+            assert json.loads(ended.printed)["rows"] == 45_000
+
+    assert len(json.loads(Path("borders.json").read_text())) > 1
+
+
+def scripted(name: str, rows: int, *, had: int = 0) -> Way:
     """Return a way that says what it did."""
     code = f'print(\'{{"seconds": 2.5, "rows": {rows}}}\')'
-    return Way(name=name, command=[sys.executable, "-c", code], rows=3, files=3)
+    return Way(name=name, command=[sys.executable, "-c", code], rows=3, had=had, files=3)
 
 
 def test_ways_are_taken_in_turn(server: Server, tmp_path: Path):
@@ -196,6 +211,15 @@ def test_ways_are_taken_in_turn(server: Server, tmp_path: Path):
     samples = Results(tmp_path / RESULTS).at("listing", 3).samples
     assert [(sample.way, sample.seconds, sample.rows) for sample in samples] == [("a", 2.5, 3), ("b", 2.5, 3)] * 2
     assert all(sample.peak > 1_000_000 for sample in samples)
+
+
+def test_files_that_were_there_before_are_not_counted(server: Server, tmp_path: Path):
+    """A run that finds one new file on top of two has taken in one."""
+    results = Results(tmp_path / RESULTS)
+
+    Bench(server, tmp_path, results, run="now", rounds=1).compare("listing", 3, [scripted("a", 3, had=2)])
+
+    assert results.at("listing", 3).samples[0].rows == 1
 
 
 def test_a_way_that_loses_files_counts_as_a_failure(server: Server, tmp_path: Path):

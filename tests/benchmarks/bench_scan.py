@@ -26,7 +26,7 @@ def subject(latency: int) -> str:
 
 
 def bench(bench: Bench, sizes: Sequence[int]) -> None:
-    """Measure scans of accounts of some sizes; those by several workers where there are any yet."""
+    """Measure scans of accounts of some sizes."""
     for files in sizes:
         if all(bench.has(subject(latency), files) for latency in LATENCIES):
             continue
@@ -39,8 +39,6 @@ def bench(bench: Bench, sizes: Sequence[int]) -> None:
 
 def _ways(bench: Bench, files: int) -> list[Way]:
     one = Way(name=ONE_CHAIN, command=script("scanning.py"), rows=files, files=files)
-    if bench.ask(script("scanning.py", "--takes-workers")).strip() != "True":
-        return [one]
     command = script("scanning.py", "--workers", str(WORKERS), "--borders", "borders.json")
     borders = bench.keep(f"borders-{files}", command, files=files)
     return [one, replace(one, name=FIRST, command=command), replace(one, name=AGAIN, command=command, start=borders)]

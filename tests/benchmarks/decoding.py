@@ -108,11 +108,11 @@ INTO_ARROW: Final[dict[str, Callable[[bytes], pa.Table]]] = {
     "arro3-io": by_arro3,
     "polars": by_polars,
     "msgspec": by_msgspec,
-    "orjson, from_pylist": by_orjson,
+    "orjson and from_pylist": by_orjson,
 }
 
 OTHERWISE: Final[dict[str, Callable[[bytes], object]]] = {
-    "simdjson, parse alone": lambda body: simdjson.Parser().parse(body),
+    "simdjson's parse alone": lambda body: simdjson.Parser().parse(body),
     "openai client's models": lambda body: openai.pagination.SyncCursorPage[openai.types.FileObject].construct(
         **orjson.loads(body)
     ),

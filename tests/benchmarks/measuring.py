@@ -129,7 +129,7 @@ class Bench:
         return Sample(
             way=way.name,
             seconds=seconds,
-            rows=rows,
+            rows=rows - way.had,
             peak=ended.peak,
             requests=traffic.requests,
             received=traffic.sent,

@@ -81,10 +81,11 @@ def _write(results: Results, folder: Path) -> None:
     """Write the tables and the picture; the README gets its own where the results are those it shows."""
     from tests.benchmarks import chart  # noqa: PLC0415 - who measures has to stay small
 
-    if not results.sizes(bench_load.DUCKDB):
-        return  # which is what the picture shows
+    if not list(results):
+        return
     (folder / report.FULL_NAME).write_text(report.full(results))
-    (folder / report.CHART_NAME).write_text(chart.drawn(results))
+    if results.sizes(bench_load.DUCKDB):
+        (folder / report.CHART_NAME).write_text(chart.drawn(results))
     if folder == _PUBLISHED:
         part = re.compile(r"(<!-- speed -->\n).*?(<!-- /speed -->)", re.DOTALL)
         _README.write_text(part.sub(lambda found: found[1] + report.short(results) + found[2], _README.read_text()))
