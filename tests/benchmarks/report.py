@@ -64,7 +64,7 @@ def how(results: Results) -> str:
     return (
         f"Measured with `make bench` ({newest.run[:10]}): {newest.machine.cores} cores, Python "
         f"{newest.machine.python}, {versions}. Loads are whole processes from start to end, the server is "
-        f"another one on the same machine; all ways are taken in turn (rounds: {often}), ratios within a round. Medians."
+        f"another one on the same machine; all ways are taken in turn (rounds: {often}), ratios within one. Medians."
     )
 
 
