@@ -9,7 +9,7 @@ BENCH = $(BIN)/python -m tests.benchmarks.runner
 .PHONY: help demo test lint format unit readme model faults crash fuzz bench bench-small audit wheel pythons clean
 
 help: ## Show what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(INSTALLED) ## Load a made-up account into demo.duckdb, change it, load it again
 	@$(BIN)/files-source demo

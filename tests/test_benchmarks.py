@@ -156,8 +156,11 @@ def test_the_server_ends_with_whoever_started_it():
         url = httpx.URL(owner.stdout.readline().strip())
         with socket.create_connection((url.host, url.port or 0)) as connection:
             owner.send_signal(signal.SIGKILL)
+            left = b""
+            with suppress(ConnectionResetError):  # it had not got round to this connection yet
+                left = connection.recv(1)
 
-            assert connection.recv(1) == b""
+            assert left == b""
 
 
 @pytest.mark.parametrize(
