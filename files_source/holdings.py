@@ -89,13 +89,15 @@ def load_state() -> None:
 def forget_lost_tables(pipeline: dlt.Pipeline) -> None:
     """Let dlt make tables again that were dropped while its notes of them are there."""
     pipeline.sync_destination()
+    pipeline.config.restore_from_destination = False  # the run need not ask once more
     if pipeline.default_schema_name is None:
         return
     known = pipeline.default_schema.data_table_names()
     with pipeline.destination_client() as destination:
         if not isinstance(destination, SqlJobClientBase):
             return
-        lost = [name for name in _TABLES if name in known and not _has_table(destination, name)]
+        found = destination.get_storage_tables([name for name in _TABLES if name in known])
+        lost = [name for name, columns in found if not columns]
     if lost:
         pipeline_drop(pipeline, resources=lost)()
 
@@ -108,7 +110,7 @@ def discard_pending(pipeline: dlt.Pipeline) -> bool:
     where the destination keeps no state, what is left is loaded.
     """
     is_left = _has_pending(pipeline)
-    if issubclass(pipeline.destination.client_class, WithStateSync):
+    if issubclass(_client_class(pipeline), WithStateSync):
         pipeline.drop()
     elif is_left:
         pipeline.run()
@@ -128,6 +130,8 @@ def remove_leftovers(pipeline: dlt.Pipeline, *, alone: bool) -> None:
     Readers leave them out in any case. Unless this run is *alone*, those of the last day may belong
     to a run that is going on elsewhere, and stay.
     """
+    if not issubclass(_client_class(pipeline), FilesystemClient):
+        return
     with pipeline.destination_client() as destination:
         if not isinstance(destination, FilesystemClient):
             return
@@ -173,6 +177,10 @@ def _load_id(path: str) -> str | None:
     """Return the load that a file of dlt's belongs to, by its name."""
     found = _LOAD_ID.search(path.rpartition("/")[2])
     return found and found[0]
+
+
+def _client_class(pipeline: dlt.Pipeline) -> type[JobClientBase]:
+    return pipeline.destination.client_class
 
 
 def _merge_strategies(pipeline: dlt.Pipeline) -> Sequence[str]:

@@ -58,7 +58,7 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
     notes = _border_notes()
     known = _known_borders(extraction, notes)
     begin = partial(_increment, extraction=extraction, held=held, known=known, asked=asked, merging=merging)
-    appends = not merging or (extraction.loads_once and holds_no_files(pipeline))
+    appends = not merging or (extraction.loads_once and not held and holds_no_files(pipeline))
     disposition: Any = "replace" if extraction.full_refresh else "append" if appends else "merge"
     hints = dlt.mark.make_hints(write_disposition=disposition)
     yielded, learned, distinct = False, {}, True
