@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from threading import Condition
+from threading import Lock
 from typing import cast
 
 import pyarrow as pa
@@ -44,16 +44,16 @@ class _End:
 
 
 class Ends:
-    """Two walks towards each other, on a thread each.
+    """Two walks towards each other, on a thread each, of a server that lists in ascending order when asked to.
 
-    The oldest end is a complete listing by itself. The newest end gives nothing before both have
-    shown that the server lists in the order that is asked for: what it has given is all that was
-    created after its last file, and files of the same time as that are told apart by their ids. If
-    the order is not kept from the beginning, the oldest end goes on alone.
+    The oldest end is a complete listing by itself. What the newest end has given is all that was
+    created after its last file; files of the same time as that are told apart by their ids. If its
+    first page does not show that the server keeps the descending order, too, the oldest end goes on
+    alone.
     """
 
     def __init__(self) -> None:
-        self._changed = Condition()
+        self._lock = Lock()
         self._oldest, self._newest = _End(Seen("asc")), _End(Seen("desc"))
         self._met = False
 
@@ -80,53 +80,37 @@ class Ends:
         """
         with closing(pages):
             for page in pages:
-                if not self._both_are_proven(page):
+                if self._newest.frontier is None and not _is_proven(page):
                     return
                 yield self._give(page, self._newest, self._oldest)
                 if self._met:
                     return
             self._meet()
 
-    @property
-    def is_ordered(self) -> bool:
-        """Tell whether the oldest end has kept the order."""
-        return self._oldest.seen.ordered
-
-    @property
-    def is_proven(self) -> bool:
-        """Tell whether it has shown that there is one."""
-        return self._oldest.seen.proven
-
-    def _both_are_proven(self, page: Page) -> bool:
-        """Wait until the oldest end has shown its order, and tell whether both have."""
-        if self._newest.frontier is not None:
-            return True
-        order = Seen("desc")
-        order.add(page.files)
-        with self._changed:
-            self._changed.wait_for(lambda: self._met or self._oldest.seen.proven or not self._oldest.seen.ordered)
-            return not self._met and self._oldest.seen.proven and order.proven
-
     def _give(self, page: Page, mine: _End, other: _End) -> Page:
         """Return what the *other* end has not given of a page, and see whether they have met."""
-        with self._changed:
+        with self._lock:
             if self._met:
                 return replace(page, files=page.files.slice(0, 0))
             mine.seen.add(page.files)
-            if not mine.seen.ordered and self._newest.frontier is not None:
+            if not mine.seen.ordered:
                 raise CursorError(OUT_OF_ORDER)
             files = page.files
             if files.num_rows and other.frontier is not None:
                 files, self._met = _not_given(files, other, mine.seen.order)
             if page.files.num_rows:
                 mine.reach(page.files)
-            self._changed.notify_all()
         return page if files is page.files else replace(page, files=files)
 
     def _meet(self) -> None:
-        with self._changed:
+        with self._lock:
             self._met = True
-            self._changed.notify_all()
+
+
+def _is_proven(page: Page) -> bool:
+    seen = Seen("desc")
+    seen.add(page.files)
+    return seen.proven
 
 
 def _not_given(files: pa.Table, other: _End, order: Order) -> tuple[pa.Table, bool]:

@@ -89,7 +89,6 @@ def load_state() -> None:
 def forget_lost_tables(pipeline: dlt.Pipeline) -> None:
     """Let dlt make tables again that were dropped while its notes of them are there."""
     pipeline.sync_destination()
-    pipeline.config.restore_from_destination = False  # the run need not ask once more
     if pipeline.default_schema_name is None:
         return
     known = pipeline.default_schema.data_table_names()

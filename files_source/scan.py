@@ -30,9 +30,9 @@ _AHEAD: Final = 2
 class Scan:
     """One complete listing, on several chains of pages at once.
 
-    The first page comes alone: a refusal comes once, and a small account costs one request. Then
-    the listing goes on from all *borders* at once or, where none are known, from both ends until
-    they meet. A server that does not list in order is walked one page after the other.
+    The first page comes alone: a refusal comes once, and a small account costs one request. If it
+    shows that the server lists in order, the listing goes on from all *known* borders at once or,
+    where there are none, from both ends until they meet; otherwise one page after the other.
 
     Args:
         client: whose files.
@@ -84,9 +84,9 @@ class Scan:
         listing = self._list(None)
         first = next(listing)
         self.progress.take(first)
-        first_seen = Seen("asc")
-        first_seen.add(first.files)
-        if first.has_more is False or self.workers == 1 or not first_seen.ordered:
+        seen = Seen("asc")
+        seen.add(first.files)
+        if first.has_more is False or self.workers == 1 or not seen.proven:
             yield from self._one_by_one(first, listing)
         elif self.known:
             yield from self._from_borders(first, listing)
@@ -114,7 +114,7 @@ class Scan:
         ends = Ends()
         newest = self.client.pages(order="desc", limit=self.limit, purpose=self.purpose)
         yield from self._counted(first, [ends.ascend(resumed(first, listing)), ends.descend(newest)])
-        self.is_ordered, self.is_proven = ends.is_ordered, ends.is_proven
+        self.is_ordered = self.is_proven = True
 
     def _from_borders(self, first: Page, listing: Generator[Page, None, None]) -> Generator[Page, None, None]:
         spans = Spans(self._list, self._exists, self.known)
