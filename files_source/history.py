@@ -29,8 +29,8 @@ def as_of(history: Frame, at: datetime) -> Frame:
 
     Before an account's first run there are none of its files.
     """
-    ended = pl.col("_dlt_valid_to") <= _utc(at)
-    return history.filter(pl.col("_dlt_valid_from") <= _utc(at), ~ended.fill_null(value=False))
+    ended = pl.col("_dlt_valid_to") <= utc(at)
+    return history.filter(pl.col("_dlt_valid_from") <= utc(at), ~ended.fill_null(value=False))
 
 
 def as_of_snapshots(snapshots: Frame, scans: Frame, *, at: datetime) -> Frame:
@@ -41,7 +41,7 @@ def as_of_snapshots(snapshots: Frame, scans: Frame, *, at: datetime) -> Frame:
     that started last. So a scan of one purpose replaces that purpose's rows only, an account that
     was emptied has none, and a scan that failed changes nothing.
     """
-    done = scans.filter(pl.col("mode") == "history", pl.col("complete"), pl.col("finished_at") <= _utc(at))
+    done = scans.filter(pl.col("mode") == "history", pl.col("complete"), pl.col("finished_at") <= utc(at))
     latest = pl.col("started_at").max()
     of_all = done.filter(pl.col("purpose").is_null()).group_by("account").agg(latest.alias(":of_all"))
     of_one = done.group_by("account", "purpose").agg(latest.alias(":of_one"))
@@ -85,5 +85,6 @@ def changes(before: Frame, after: Frame) -> Frame:
     )
 
 
-def _utc(at: datetime) -> datetime:
+def utc(at: datetime) -> datetime:
+    """Return an instant in UTC, where one without a time zone is taken to be."""
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
