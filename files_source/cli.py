@@ -266,6 +266,34 @@ def scans(
 
 
 @app.command()
+def usage(
+    context: typer.Context,
+    place: Annotated[
+        str | None, typer.Option("--from", metavar="PLACE", help="Where they were loaded; otherwise inventory.duckdb.")
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="List the account now, in place of what was loaded.")] = False,
+    purpose: Purpose = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all answers as one JSON object.")] = False,
+) -> None:
+    """Print what takes room, how old it is and what could go."""
+    if live and place is not None:
+        raise ConfigError("--live lists the account, --from reads what was loaded: give one of them")
+    from files_source import inventories, printing, usage_tables
+
+    if live:
+        with _client(context) as client, printing.progress() as on_page:
+            inventory = inventories.listed(client, purpose=purpose, on_page=on_page)
+    else:
+        inventory = inventories.stored(place or "inventory.duckdb", purpose=purpose)
+    now = datetime.now(UTC)
+    answers = usage_tables.answers(inventory, now=now)
+    if as_json:
+        _print_object(usage_tables.as_object(inventory, answers, now=now))
+    else:
+        usage_tables.show(inventory, answers)
+
+
+@app.command()
 def demo(
     to: Annotated[
         Path, typer.Option(metavar="PATH.duckdb", help="The database; an earlier demo's is replaced.")
