@@ -82,8 +82,10 @@ def populated(seed: int = 0) -> Emulator:
     return emulator
 
 
-def outcome(case: Case, folder: Path) -> str:
+def outcome(case: Case, folder: Path, *, workers: int = 1) -> str:
     """Meet with a fault below a folder, run again after a failure, and return how it ended.
+
+    With more than one worker another page may meet with it, or none: the ends of a listing may meet before.
 
     Raises:
         AssertionError: rows are lost, doubled or half loaded, the error is not clear, or it took too long.
@@ -93,7 +95,7 @@ def outcome(case: Case, folder: Path) -> str:
     living = emulator.ids()
     emulator.fail(FAULTS[case.fault], at=POSITIONS[case.position])
     with emulator.serve() as server, FilesClient(Account(base_url=server.url), timeout=PATIENCE) as client:
-        run = partial(sync, place, client=client, history=MODES[case.mode], limit=PAGE)
+        run = partial(sync, place, client=client, history=MODES[case.mode], limit=PAGE, workers=workers)
         error = failure(run)
         if error is None:
             check_held(held(place, case.mode), must=emulator.ids(), may=living)

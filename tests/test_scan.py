@@ -21,7 +21,7 @@ from files_source.client import FilesClient
 from files_source.coverage import Rung
 from files_source.emulator import ODDITIES, Clock, Emulator, Fault, Oddities, status
 from files_source.emulator.delivery import Delivery
-from files_source.errors import ApiError, CursorError
+from files_source.errors import ApiError, CursorError, FilesSourceError
 from files_source.scan import Scan
 from tests.conftest import NOW
 from tests.test_faults import HOPELESS
@@ -159,6 +159,23 @@ def meets(world: World, change: Change) -> Fault:
         return Delivery(call.answer())
 
     return Fault("change", spoil)
+
+
+@pytest.mark.parametrize("name", sorted(HOPELESS))
+@pytest.mark.parametrize("files", [30, 110, 500])
+def test_a_server_that_no_client_sees_through_ends_in_an_error_or_all_files(
+    name: str, files: int, emulator: Emulator, connect: Connect
+):
+    """Whatever chain meets with its oddity, and whether the ends meet before: never in a part of them."""
+    emulator.oddities = ODDITIES[name]
+    emulator.populate(files, start=START, end=NOW - 3_600)
+
+    try:
+        found = ids_of(Scan(client=connect(), overlap=60, limit=100))
+    except FilesSourceError:
+        return
+
+    assert sorted(found) == sorted(emulator.ids())
 
 
 @pytest.mark.parametrize("workers", [1, 8])
