@@ -17,7 +17,7 @@ from files_source.accounts import Account
 from files_source.bodies import ENCODING, MAX_BODY
 from files_source.decoding import Page, decode_page
 from files_source.errors import ApiError, ConfigError, DecodeError, Fault, MalformedBody, TransportError, excerpt
-from files_source.listing import MAX_LIMIT, walk
+from files_source.listing import GONE, MAX_LIMIT, walk
 from files_source.network import Meter, route, what_failed
 from files_source.order import Order
 from files_source.retries import MAX_RETRIES, NEVER_ARRIVED, RetryRules, http_date, rules, upload_rules
@@ -131,6 +131,16 @@ class FilesClient:
     def get(self, file_id: str) -> FileObject:
         """Return one File object: `GET /files/{file_id}`."""
         return self._call("GET", _path(file_id), _decode_object)
+
+    def exists(self, file_id: str) -> bool:
+        """Tell whether the server has a file: `GET /files/{file_id}`."""
+        try:
+            self.get(file_id)
+        except ApiError as error:
+            if error.status not in GONE:
+                raise
+            return False
+        return True
 
     def delete(self, file_id: str) -> FileObject:
         """Delete one file and return the API's confirmation: `DELETE /files/{file_id}`."""

@@ -12,13 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from files_source.decoding import Page
-from files_source.errors import CursorError
-from files_source.order import Order, Seen, microseconds
-
-OUT_OF_ORDER = (
-    "the server's listing is not in the order of created_at that its beginning was in: list it one page after the "
-    "other (workers=1)"
-)
+from files_source.order import Order, OutOfOrder, Seen, microseconds
 
 
 @dataclass(slots=True)
@@ -61,22 +55,20 @@ class Ends:
         """Yield the pages from the oldest file on, until the ends meet.
 
         Raises:
-            CursorError: the order is not kept although it was at the beginning.
+            OutOfOrder: the order is not kept although it was at the beginning.
         """
-        try:
-            with closing(pages):
-                for page in pages:
-                    yield self._give(page, self._oldest, self._newest)
-                    if self._met:
-                        return
-        finally:
-            self._meet()
+        with closing(pages):
+            for page in pages:
+                yield self._give(page, self._oldest, self._newest)
+                if self._met:
+                    return
+        self._meet()
 
     def descend(self, pages: Generator[Page, None, None]) -> Generator[Page, None, None]:
         """Yield the pages from the newest file on, until the ends meet.
 
         Raises:
-            CursorError: as `ascend` does.
+            OutOfOrder: as `ascend` does.
         """
         with closing(pages):
             for page in pages:
@@ -85,7 +77,11 @@ class Ends:
                 yield self._give(page, self._newest, self._oldest)
                 if self._met:
                     return
-            self._meet()
+
+    @property
+    def tied(self) -> bool:
+        """Tell what `order.Seen` says of either end."""
+        return self._oldest.seen.tied or self._newest.seen.tied
 
     def _give(self, page: Page, mine: _End, other: _End) -> Page:
         """Return what the *other* end has not given of a page, and see whether they have met."""
@@ -94,7 +90,7 @@ class Ends:
                 return replace(page, files=page.files.slice(0, 0))
             mine.seen.add(page.files)
             if not mine.seen.ordered:
-                raise CursorError(OUT_OF_ORDER)
+                raise OutOfOrder
             files = page.files
             if files.num_rows and other.frontier is not None:
                 files, self._met = _not_given(files, other, mine.seen.order)

@@ -19,6 +19,7 @@ from files_source.fanout import Ended, fan_out
 from files_source.ledger import Mode, ScanRecord
 from files_source.progress import OnPage, Shared
 from files_source.spool import Spool
+from files_source.versions import distinct
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,6 +69,8 @@ class Extraction:
     ) -> Iterator[Iterator[tuple[Attempt[Listed], Iterator[pa.Table]]]]:
         """Give the accounts, with their rows: a single one's as they come in, as its failure ends everything.
 
+        A table that is to be replaced gets each file once; where rows are merged, doubles do no harm.
+
         Args:
             mode: what the ledger calls it.
             begin: makes a listing of a client, and of `on_page`.
@@ -76,14 +79,16 @@ class Extraction:
             FilesSourceError: the only account's listing fails, that of every account, or one of
                 those that together should replace the table.
         """
-        if len(self.accounts) == 1:
+        if len(self.accounts) == 1 and not self.full_refresh:
             (attempt,) = self._attempts(mode, begin)
             with self._going_on():
                 yield iter([(attempt, attempt.tables())])
             return
         with self.spooled(mode, begin) as complete:
-            whole = iter(list(complete)) if self.full_refresh else complete
-            yield ((attempt, spool.tables()) for attempt, spool in whole)
+            if self.full_refresh:
+                yield ((attempt, distinct(spool)) for attempt, spool in list(complete))
+            else:
+                yield ((attempt, spool.tables()) for attempt, spool in complete)
 
     @contextmanager
     def spooled(self, mode: Mode, begin: Callable[..., Listed]) -> Iterator[Iterator[tuple[Attempt[Listed], Spool]]]:

@@ -44,7 +44,7 @@ class Increment:
         progress: how far the listing has come.
         reached: what the destination holds once every batch is loaded; until then what it holds now.
         borders: where the next complete scan may start; None where this was none.
-        is_ordered: whether all files came in the order that they were asked for in, so that none came twice.
+        is_distinct: as `scan.Scan` says it.
     """
 
     client: FilesClient
@@ -60,7 +60,7 @@ class Increment:
     progress: Progress = field(init=False)
     reached: Coverage = field(init=False)
     borders: tuple[Rung, ...] | None = field(default=None, init=False)
-    is_ordered: bool = field(default=True, init=False)
+    is_distinct: bool = field(default=True, init=False)
     _strangers: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -90,7 +90,7 @@ class Increment:
         resumed = self._resume(ladder)
         if resumed is not None:
             return self._walked(resumed, "asc", start)
-        if ladder and not any(map(self._exists, ladder)):
+        if ladder and not any(self.client.exists(rung.file_id) for rung in ladder):
             start = self._among_strangers(start)
         if start.since is not None:
             return self._walked(self._ask(None, "desc"), "desc", start)
@@ -108,7 +108,7 @@ class Increment:
             edge = page.files.slice(page.files.num_rows - 1) if page.files.num_rows else edge
             if seen.proven and self._is_past_end(edge, start, order):
                 break
-        self.is_ordered = seen.ordered
+        self.is_distinct = seen.ordered and not seen.tied
         self._reach(rungs(tail, order) if seen.ordered else (), ascending=order == "asc" and seen.proven)
 
     def _scanned(self) -> Iterator[pa.Table]:
@@ -124,10 +124,9 @@ class Increment:
         )
         self.progress, tail = scan.progress, Newest()
         for page in scan.pages():
-            self._check_strangers(page.files, self.asked)
             tail.add(self._final(page.files))
             yield from self._lacking(page.files)
-        self.borders, self.is_ordered = scan.borders, scan.is_ordered
+        self.borders, self.is_distinct = scan.borders, scan.is_distinct
         self._reach(rungs(tail.ascending(), "asc") if scan.is_ordered else (), ascending=scan.is_proven)
 
     def _lacking(self, files: pa.Table) -> Iterator[pa.Table]:
@@ -173,15 +172,6 @@ class Increment:
         proving = [file.file_id for file in later if self.coverage.ascending or file.created_at > rung.created_at]
         return bool(pc.any(pc.is_in(files.column("id"), pa.array(proving, pa.string()))).as_py())
 
-    def _exists(self, rung: Rung) -> bool:
-        try:
-            self.client.get(rung.file_id)
-        except ApiError as error:
-            if error.status not in GONE:
-                raise
-            return False
-        return True
-
     def _among_strangers(self, start: Span) -> Span:
         """Return what is lacking where every file known from earlier runs is gone.
 
@@ -191,7 +181,7 @@ class Increment:
         self._strangers = True
         if not self.merges:
             return start
-        self.again = True
+        self.again, self.known = True, ()
         self.coverage = Coverage(self.coverage.server, self.coverage.spans)
         return self.asked
 

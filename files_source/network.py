@@ -78,15 +78,16 @@ class Pause:
 
     def __init__(self) -> None:
         self._end = 0.0
+        self._lock = Lock()
 
     def last(self, seconds: float) -> None:
         """Let requests wait for so long from now on."""
-        self._end = max(self._end, time.monotonic() + seconds)
+        with self._lock:
+            self._end = max(self._end, time.monotonic() + seconds)
 
     def wait(self) -> None:
-        """Wait for its end."""
-        left = self._end - time.monotonic()
-        if left > 0:
+        """Wait for its end, which may be put off meanwhile."""
+        while (left := self._end - time.monotonic()) > 0:
             time.sleep(left)
 
 
@@ -113,13 +114,15 @@ class Meter(httpx.BaseTransport):
         self._transport = transport
         self._redact = redact
         self._pause = Pause()
+        self._closed = False
         self._lock = Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         tries = request.extensions.get("tries", 0)
         request.extensions |= {"tries": tries + 1, "pause": self._pause}
-        if not tries:  # who was told to wait has done so
-            self._pause.wait()
+        self._pause.wait()
+        if self._closed:  # a thread may not have learnt yet that nobody waits for its answer
+            raise httpx.TransportError("the client is closed")
         with self._lock:
             self.requests += 1
             self.retries += tries > 0
@@ -137,6 +140,7 @@ class Meter(httpx.BaseTransport):
         return response
 
     def close(self) -> None:
+        self._closed = True
         self._transport.close()
 
     def _body(

@@ -8,7 +8,16 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from files_source.errors import CursorError
+
 Order = Literal["asc", "desc"]
+
+
+class OutOfOrder(CursorError):
+    """A listing is not in the order that it was in at its beginning."""
+
+    def __init__(self) -> None:
+        super().__init__("the listing is not in the order of created_at that its beginning was in")
 
 
 @dataclass(slots=True)
@@ -21,11 +30,14 @@ class Seen:
     Attributes:
         ordered: whether they stand in that order so far.
         proven: whether that is so and two files were not created at the same time, which alone prove none.
+        tied: whether a whole page was created in the second in which the page before it ended, so that a
+            server may give a file of that second on two pages that are not compared.
     """
 
     order: Order
     ordered: bool = True
     proven: bool = False
+    tied: bool = False
     _edge: pa.Array | None = field(default=None, init=False)
 
     def add(self, files: pa.Table) -> None:
@@ -34,6 +46,7 @@ class Seen:
         if not len(times):
             return
         joined = times if self._edge is None else pa.concat_arrays([self._edge, times])
+        self.tied = self.tied or (self._edge is not None and joined[0].equals(joined[-1]))
         self._edge = times[-1:]
         self.ordered = self.ordered and _stand_in(joined, self.order)
         self.proven = self.ordered and (self.proven or not joined[0].equals(joined[-1]))

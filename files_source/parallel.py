@@ -26,17 +26,17 @@ def merged(
         ahead: how many items may wait to be taken; then all iterators do.
 
     Raises:
-        Exception: what an iterator raises; the others stop.
+        BaseException: what an iterator raises; the others stop.
     """
     crew = _Crew(iterators, ahead)
-    threads = [Thread(target=crew.work, daemon=True) for _ in range(min(workers, len(crew.waiting)))]
-    for thread in threads:
-        thread.start()
-    left = len(threads)
+    left, wanted = 0, min(workers, len(crew.waiting))
     try:
+        while left < wanted:
+            Thread(target=crew.work, daemon=True).start()
+            left += 1
         while left:
             found = crew.found.get()
-            if isinstance(found, Exception):
+            if isinstance(found, BaseException):
                 raise found
             if not found:
                 left -= 1
@@ -60,7 +60,7 @@ class _Crew(Generic[Item]):
 
     def __init__(self, iterators: Iterable[Generator[Item, None, None]], ahead: int) -> None:
         self.waiting = deque(iterators)
-        self.found = SimpleQueue[tuple[Item] | Exception | tuple[()]]()
+        self.found = SimpleQueue[tuple[Item] | BaseException | tuple[()]]()
         self.room = Semaphore(ahead)
         self.stop = Event()
 
@@ -68,7 +68,7 @@ class _Crew(Generic[Item]):
         try:
             while not self.stop.is_set() and (iterator := self._next()) is not None:
                 self._exhaust(iterator)
-        except Exception as error:  # noqa: BLE001 - it is raised again in the thread that waits
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that waits
             self.found.put(error)
         finally:
             self.found.put(())

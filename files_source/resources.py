@@ -55,7 +55,7 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
         state["accounts"] = dict(held)  # dlt has restored the state of a load that never became complete
     asked = Span(extraction.purpose, _bound(created_at.initial_value), _bound(created_at.end_value))
     _check(extraction, held, asked, merging=merging)
-    notes = _border_notes()
+    notes = _border_notes(extraction)
     known = _known_borders(extraction, notes)
     begin = partial(_increment, extraction=extraction, held=held, known=known, asked=asked, merging=merging)
     appends = not merging or (extraction.loads_once and not held and holds_no_files(pipeline))
@@ -75,12 +75,12 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
                 yield dlt.mark.with_hints(FILES.empty_table(), hints)
                 yielded = True
             run = cast(Increment, attempt.listing)
-            distinct = distinct and run.is_ordered
+            distinct = distinct and run.is_distinct
             if run.borders is not None:
                 notes.note(attempt.account, run.borders, server=_server(run.client.account), purpose=extraction.purpose)
             if is_new or found is not None or run.has_learned:
                 learned[attempt.account] = run.reached.remember()
-        if merging and appends and yielded and not distinct:  # a file may have come twice
+        if merging and disposition == "append" and yielded and not distinct:  # a file may have come twice
             yield dlt.mark.with_hints(FILES.empty_table(), dlt.mark.make_hints(write_disposition="merge"))
         if learned:
             state["accounts"] = {**held, **learned}
@@ -93,7 +93,7 @@ def every_file(extraction: Extraction) -> Iterator[object]:
     Raises:
         FilesSourceError: no account's is.
     """
-    pipeline, notes = dlt.current.pipeline(), _border_notes()
+    pipeline, notes = dlt.current.pipeline(), _border_notes(extraction)
     begin = partial(_scan, extraction=extraction, known=_known_borders(extraction, notes))
     with extraction.spooled("history", begin) as spooled:
         complete = list(spooled)  # whose versions may be retired must be known before the first row
@@ -130,8 +130,8 @@ def described(schema: pa.Schema) -> Any:
     return {name: {"description": text} for name, text in descriptions(schema).items()}
 
 
-def _border_notes() -> BorderNotes:
-    return BorderNotes(dlt.current.source_state().setdefault("borders", {}))
+def _border_notes(extraction: Extraction) -> BorderNotes:
+    return BorderNotes(dlt.current.source_state().setdefault("borders", {}), extraction.limit)
 
 
 def _known_borders(extraction: Extraction, notes: BorderNotes) -> Borders:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import Final, cast
 
 import pyarrow as pa
@@ -13,15 +14,17 @@ from files_source.client import FilesClient
 from files_source.coverage import Rung
 from files_source.decoding import Page
 from files_source.ends import Ends
-from files_source.errors import ApiError
-from files_source.listing import GONE, MAX_LIMIT
-from files_source.order import Seen, microseconds
+from files_source.listing import MAX_LIMIT
+from files_source.order import OutOfOrder, Seen, microseconds
 from files_source.parallel import merged
 from files_source.progress import OnPage, Progress, gathered
+from files_source.schema import FILES
 from files_source.spans import Spans, resumed
+from files_source.spool import Spool
 
 WORKERS: Final = 8
 """Requests at once, by default."""
+_IDS: Final = pa.schema([FILES.field("id")])
 _AHEAD: Final = 2
 """Pages that may wait to be taken: enough that a listing never waits for who takes them, and no burden on memory."""
 
@@ -32,7 +35,9 @@ class Scan:
 
     The first page comes alone: a refusal comes once, and a small account costs one request. If it
     shows that the server lists in order, the listing goes on from all *known* borders at once or,
-    where there are none, from both ends until they meet; otherwise one page after the other.
+    where there are none, from both ends until they meet; otherwise one page after the other. If the
+    order is lost later, it begins again, one page after the other, and what has been given is left
+    out.
 
     Args:
         client: whose files.
@@ -48,6 +53,7 @@ class Scan:
         progress: how far the listing has come.
         is_ordered: whether the server was seen to list in ascending order only.
         is_proven: whether it has shown that it does so when it is asked to.
+        is_distinct: whether no file can have come twice, even of a server that gives it so.
     """
 
     client: FilesClient
@@ -60,6 +66,7 @@ class Scan:
     progress: Progress = field(init=False)
     is_ordered: bool = field(default=False, init=False)
     is_proven: bool = field(default=False, init=False)
+    is_distinct: bool = field(default=False, init=False)
     _page_ends: list[PageEnd] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -79,19 +86,22 @@ class Scan:
 
         Raises:
             FilesSourceError: as `FilesClient.pages` does; what was yielded is then not all there is.
-            CursorError: the listing is not in the order that it was in at the beginning.
         """
         listing = self._list(None)
         first = next(listing)
-        self.progress.take(first)
         seen = Seen("asc")
         seen.add(first.files)
-        if first.has_more is False or self.workers == 1 or not seen.proven:
-            yield from self._one_by_one(first, listing)
-        elif self.known:
-            yield from self._from_borders(first, listing)
-        else:
-            yield from self._from_both_ends(first, listing)
+        listing = resumed(first, listing)
+        if first.has_more is False or self.workers == 1 or not seen.ordered or not (self.known or seen.proven):
+            yield from self._one_by_one(listing)
+            return
+        with closing(Spool(_IDS)) as given:
+            try:
+                for page in self._at_once(listing):
+                    given.write(page.files.select(_IDS.names))
+                    yield page
+            except OutOfOrder:
+                yield from self._again(given)
 
     @property
     def until(self) -> int:
@@ -101,46 +111,50 @@ class Scan:
     @property
     def borders(self) -> tuple[Rung, ...]:
         """Return the borders that the next scan may start from; none of a server without an order."""
-        return borders(self._page_ends, until=self.until, limit=self.limit) if self.is_proven else ()
+        return borders(self._page_ends, until=self.until) if self.is_proven else ()
 
-    def _one_by_one(self, first: Page, listing: Generator[Page, None, None]) -> Generator[Page, None, None]:
+    def _one_by_one(self, listing: Generator[Page, None, None]) -> Generator[Page, None, None]:
         seen = Seen("asc")
-        for page in self._counted(first, [resumed(first, listing)]):
+        for page in self._counted(merged([listing], workers=1, ahead=_AHEAD)):
             seen.add(page.files)
             yield page
         self.is_ordered, self.is_proven = seen.ordered, seen.proven
+        self.is_distinct = seen.ordered and not seen.tied
 
-    def _from_both_ends(self, first: Page, listing: Generator[Page, None, None]) -> Generator[Page, None, None]:
+    def _at_once(self, listing: Generator[Page, None, None]) -> Generator[Page, None, None]:
+        chains, walked = self._from_borders(listing) if self.known else self._from_both_ends(listing)
+        yield from self._counted(merged(chains, workers=self.workers, ahead=_AHEAD))
+        self.is_ordered = self.is_proven = True
+        self.is_distinct = not walked.tied
+
+    def _from_both_ends(self, listing: Generator[Page, None, None]) -> tuple[list[Generator[Page, None, None]], Ends]:
         ends = Ends()
         newest = self.client.pages(order="desc", limit=self.limit, purpose=self.purpose)
-        yield from self._counted(first, [ends.ascend(resumed(first, listing)), ends.descend(newest)])
-        self.is_ordered = self.is_proven = True
+        return [ends.ascend(listing), ends.descend(newest)], ends
 
-    def _from_borders(self, first: Page, listing: Generator[Page, None, None]) -> Generator[Page, None, None]:
-        spans = Spans(self._list, self._exists, self.known)
+    def _from_borders(self, listing: Generator[Page, None, None]) -> tuple[list[Generator[Page, None, None]], Spans]:
+        spans = Spans(self._list, self.client.exists, self.known)
         later = [spans.span(number) for number in range(1, len(self.known) + 1)]
-        yield from self._counted(first, [spans.span(0, begun=resumed(first, listing)), *later])
-        self.is_ordered = self.is_proven = True
+        return [spans.span(0, begun=listing), *later], spans
 
-    def _counted(self, first: Page, chains: list[Generator[Page, None, None]]) -> Generator[Page, None, None]:
-        for page in merged(chains, workers=self.workers, ahead=_AHEAD):
-            if page.body is not first.body:
+    def _again(self, given: Spool) -> Generator[Page, None, None]:
+        """Yield the pages from the beginning, without the files that have been *given*."""
+        ids = {file_id for table in given.tables() for file_id in table.column("id").to_pylist()}
+        for page in self._one_by_one(self._list(None)):
+            new = [file_id not in ids for file_id in page.files.column("id").to_pylist()]
+            yield replace(page, files=page.files.filter(pa.array(new, pa.bool_())).combine_chunks())
+        self.is_ordered = self.is_proven = self.is_distinct = False
+
+    def _counted(self, pages: Generator[Page, None, None]) -> Generator[Page, None, None]:
+        with closing(pages):
+            for page in pages:
                 self.progress.take(page)
-            if page.files.num_rows:
-                self._page_ends.append(_page_end(page.files))
-            yield page
+                if page.files.num_rows:
+                    self._page_ends.append(_page_end(page.files))
+                yield page
 
     def _list(self, after: str | None) -> Generator[Page, None, None]:
         return self.client.pages(after=after, order="asc", limit=self.limit, purpose=self.purpose)
-
-    def _exists(self, file_id: str) -> bool:
-        try:
-            self.client.get(file_id)
-        except ApiError as error:
-            if error.status not in GONE:
-                raise
-            return False
-        return True
 
 
 def _page_end(files: pa.Table) -> PageEnd:

@@ -140,7 +140,7 @@ def sync(
     source = openai_files(
         full_refresh=full_refresh,
         history=history,
-        loads_once=True,
+        loads_once=place.lock is not None,
         **{name: value for name, value in given.items() if value is not None},
     )
     with _one_clear_error(place), _alone(place):

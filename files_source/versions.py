@@ -39,7 +39,7 @@ def versions(spool: Spool) -> Iterator[pa.Table]:
     version of every file.
     """
     with duckdb.connect(config=_IN_LITTLE_MEMORY) as database:
-        for files in _distinct(spool):
+        for files in distinct(spool):
             texts = [pc.cast(_as_number(files.column(name)), pa.string()) for name in FILES.names]
             rows = pa.table({"text": pc.binary_join_element_wise(*map(_delimited, texts), "")})
             digests = database.from_arrow(rows).project(f"left(sha256(text), {_DIGITS}) AS digest").to_arrow_table()
@@ -48,11 +48,11 @@ def versions(spool: Spool) -> Iterator[pa.Table]:
 
 def snapshot(spool: Spool, *, at: datetime) -> Iterator[pa.Table]:
     """Yield the rows of *spool* as SNAPSHOTS, each file once, of a scan that began *at* a time."""
-    for files in _distinct(spool):
+    for files in distinct(spool):
         yield files.append_column("snapshot_at", pa.repeat(pa.scalar(at, TIMESTAMP), files.num_rows)).cast(SNAPSHOTS)
 
 
-def _distinct(spool: Spool) -> Iterator[pa.Table]:
+def distinct(spool: Spool) -> Iterator[pa.Table]:
     """Yield the rows of *spool*; of a file that stands there twice, the first."""
     repeated = _repeated(spool)
     given = set[object]()

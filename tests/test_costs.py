@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import tracemalloc
 from collections.abc import Callable
 from types import FrameType
 from unittest import mock
@@ -69,6 +71,25 @@ def test_no_row_costs_a_call():
 
     assert many < few + 50
     assert few < 1_000
+
+
+def test_no_row_becomes_a_python_object():
+    """What Python allocates for a page does not grow with its rows: these are Arrow's alone."""
+    small, large = (json.dumps(json.loads(body_of(count))).encode() for count in (100, 10_000))
+
+    little, much = (peak_of(lambda body=body: decode_page(body, account="default")) for body in (small, large))
+
+    assert much < little + 20_000
+
+
+def peak_of(work: Callable[[], object]) -> int:
+    """Return the most bytes that Python has allocated at a time."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_row_of_a_walk_costs_a_call():

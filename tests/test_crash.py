@@ -256,8 +256,9 @@ def test_a_full_refresh_that_is_killed_leaves_the_table_as_it_was_or_new(moment:
     life.go_on()
     now = life.files()
 
-    killed.fork(moment, "sync", "--to", "inventory.duckdb", "--full-refresh")
+    ended = killed.fork(moment, "sync", "--to", "inventory.duckdb", "--full-refresh")
 
+    assert ended == -signal.SIGKILL or (ended, moment) == (0, "commit-5")
     held = set(read_table("inventory.duckdb").select(FILE).iter_rows())
     assert held in (before, now)
 

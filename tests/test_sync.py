@@ -15,7 +15,6 @@ import pytest
 from files_source.client import FilesClient
 from files_source.emulator import Clock, Emulator, Fault, Oddities
 from files_source.emulator.delivery import Delivery
-from files_source.errors import CursorError
 from files_source.schema import FILES
 from files_source.syncing import sync
 from files_source.tables import read_table
@@ -55,14 +54,8 @@ def test_a_file_that_the_server_gives_twice_far_apart_is_there_once(workers: int
         return delivery
 
     emulator.fail(Fault("twice", spoil), at=4, times=1)
-    options = {"client": connect(), "limit": 50, "workers": workers}
 
-    if workers == 1:
-        sync("inventory.duckdb", **options)
-    else:
-        with pytest.raises(CursorError, match="workers=1"):
-            sync("inventory.duckdb", **options)
-        sync("inventory.duckdb", **options)
+    sync("inventory.duckdb", client=connect(), limit=50, workers=workers)
 
     assert loaded("inventory.duckdb") == sorted(emulator.ids())
 
