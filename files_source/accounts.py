@@ -6,7 +6,7 @@ import html
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -129,6 +129,21 @@ class Account:
 
     def _holds_secrets(self) -> bool:
         return self.api_key is not None or bool(self.headers)
+
+
+def distinct(accounts: Iterable[Account]) -> tuple[Account, ...]:
+    """Return *accounts*, each of which must have a name of its own.
+
+    Raises:
+        ConfigError: there is none, or two bear one name.
+    """
+    found = tuple(accounts)
+    names = [account.name for account in found]
+    if not names:
+        raise ConfigError("there is no account to list: give one or more")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"two accounts bear the name {twice[0]!r}: a name stands for one project's files")
+    return found
 
 
 def proxy_to(base_url: str) -> str | None:

@@ -11,7 +11,7 @@ from dlt.common.configuration import configspec
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.extract.resource import DltResource
 
-from files_source.accounts import Account, Authentication
+from files_source.accounts import Account, Authentication, distinct
 from files_source.attempts import OnScan
 from files_source.client import TIMEOUT, FilesClient
 from files_source.errors import ConfigError
@@ -172,12 +172,7 @@ def _whose(client: FilesClient | None, accounts: Sequence[Account] | None, **onl
         accounts = configured_accounts()
     if accounts is None:
         return (configured_account(**only),)
-    names = [account.name for account in accounts]
-    if not names:
-        raise ConfigError("there is no account to list: give one or more")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"two accounts bear the name {twice[0]!r}: a name stands for one project's files")
-    return tuple(accounts)
+    return distinct(accounts)
 
 
 def _number(name: str, given: int | None, default: int, *, least: int, most: int | None = None) -> int:
