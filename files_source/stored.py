@@ -1,0 +1,195 @@
+"""Opening a place that holds tables: each of them as a lazy frame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import duckdb
+import polars as pl
+import polars.selectors as cs
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+from polars.io.plugins import register_io_source
+
+from files_source.errors import ConfigError, FilesSourceError, LoadError, excerpt
+from files_source.places import DATASET, HELD, place_of
+from files_source.schema import FILES
+
+if TYPE_CHECKING:
+    from dlt.common.destination.client import JobClientBase
+    from dlt.destinations.sql_client import SqlClientBase
+
+Read = Callable[[str], pl.LazyFrame | None]
+"""What gives a table by its name, without dlt's own columns; None where there is no such table."""
+
+LOAD: Final = r"(\d+\.\d+)\.[^/]*$"
+"""Whose load a file is, by its name: `LOAD.FILE.parquet`, and `SCHEMA_LOAD.jsonl` of a load that was finished."""
+
+_BOOKKEEPING: Final = ("_dlt_load_id", "_dlt_id")
+_INSTANT: Final = pl.Datetime("us", "UTC")
+_TYPES: Final = dict(cast(pl.DataFrame, pl.from_arrow(FILES.empty_table())).schema)
+_AT_ONCE: Final = 8
+_HELD_HERE: Final = "different configuration than existing connections"
+"""How DuckDB says that another process, or this one, has a database open for writing."""
+
+
+def opened(place: str) -> AbstractContextManager[Read]:
+    """Give what reads tables of a place, as `read_table` takes it. They are collected while it is open.
+
+    Raises:
+        ConfigError: the place is not there.
+        LoadError: it cannot be read.
+    """
+    found = place_of(place)
+    if found.kind == "database":
+        return _database(Path(found.address))
+    return _folder(place, found.folder) if found.folder and found.address else _elsewhere(place)
+
+
+@contextmanager
+def _database(path: Path) -> Iterator[Read]:
+    if not path.exists():
+        raise ConfigError(f"{path} is not there: load something into it first, or correct the path")
+    with _one_clear_error(str(path)), duckdb.connect(str(path), read_only=True) as database:
+        database.execute("SET TimeZone = 'UTC'")
+        yield partial(_table, database)
+
+
+@contextmanager
+def _folder(place: str, path: Path) -> Iterator[Read]:
+    if not path.is_dir():
+        raise ConfigError(f"{place} is not there: load something into it first, or correct the path")
+    with _one_clear_error(place):
+        yield partial(_parquet, LocalFileSystem(), f"{path.resolve()}/{DATASET}")
+
+
+@contextmanager
+def _elsewhere(place: str) -> Iterator[Read]:
+    """Open a place that dlt knows how to reach, with the credentials that a run into it would find."""
+    import dlt  # noqa: PLC0415 - takes a second, which a database or folder need not wait for
+    from dlt.common.configuration.container import Container  # noqa: PLC0415
+    from dlt.common.configuration.exceptions import ConfigurationException  # noqa: PLC0415
+    from dlt.common.configuration.specs.config_section_context import ConfigSectionContext  # noqa: PLC0415
+
+    from files_source.destinations import target  # noqa: PLC0415 - imports dlt
+
+    destination = target(place).destination
+    try:
+        with Container().injectable_context(ConfigSectionContext(pipeline_name=DATASET)):
+            dataset = dlt.dataset(destination, DATASET, schema=dlt.Schema(DATASET))
+            client = dataset.destination_client
+        with client:
+            yield _reader(place, client)
+    except FilesSourceError:
+        raise
+    except ConfigurationException as failed:
+        raise ConfigError(f"{place} is not configured as dlt needs it: {_line(failed)}") from None
+    except Exception as failed:  # each destination raises what its own library does
+        raise _unreadable(place, failed) from failed
+
+
+def _reader(place: str, client: JobClientBase) -> Read:
+    from dlt.destinations.impl.filesystem.filesystem import FilesystemClient  # noqa: PLC0415 - imported by then
+    from dlt.destinations.sql_client import WithSqlClient  # noqa: PLC0415
+
+    if isinstance(client, FilesystemClient):
+        return partial(_parquet, client.fs_client, client.dataset_path.rstrip("/"))
+    if isinstance(client, WithSqlClient):
+        return partial(_rows, client.sql_client)
+    raise ConfigError(f"{place} cannot be read back: dlt has no SQL for it")
+
+
+def _table(database: duckdb.DuckDBPyConnection, table: str) -> pl.LazyFrame | None:
+    name = table.replace('"', '""')
+    try:
+        rows = database.sql(f'FROM {DATASET}."{name}"')
+    except duckdb.CatalogException:
+        return None
+
+    def read(
+        columns: list[str] | None, predicate: pl.Expr | None, count: int | None, _size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        wanted = rows if columns is None else rows.select(*map(duckdb.ColumnExpression, columns))
+        found = _frame(wanted if count is None else wanted.limit(count))
+        yield found if predicate is None else found.filter(predicate)
+
+    return _without_bookkeeping(register_io_source(read, schema=_frame(rows.limit(0)).schema))
+
+
+def _frame(rows: duckdb.DuckDBPyRelation) -> pl.DataFrame:
+    return cast(pl.DataFrame, pl.from_arrow(rows.to_arrow_table()))
+
+
+def _parquet(files: AbstractFileSystem, root: str, table: str) -> pl.LazyFrame | None:
+    """Read the files of finished loads."""
+    finished = _by_load(files, f"{root}/_dlt_loads", ".jsonl")  # first: of a load that ends now, files may be missed
+    found = _by_load(files, f"{root}/{table}", ".parquet")
+    paths = [path for load in sorted(found.keys() & finished.keys()) for path in found[load]]
+    if not paths:
+        return None
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        parts = pool.map(partial(_part, files), paths)
+        return _without_bookkeeping(pl.concat(parts, how="diagonal_relaxed"))
+
+
+def _part(files: AbstractFileSystem, path: str) -> pl.LazyFrame:
+    if isinstance(files, LocalFileSystem):
+        return pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    return pl.read_parquet(BytesIO(files.cat_file(path))).lazy()
+
+
+def _by_load(files: AbstractFileSystem, folder: str, suffix: str) -> dict[str, list[str]]:
+    loads: dict[str, list[str]] = {}
+    for path in files.find(folder):
+        if path.endswith(suffix) and (load := re.search(LOAD, path)):
+            loads.setdefault(load[1], []).append(path)
+    return loads
+
+
+def _rows(client: SqlClientBase[Any], table: str) -> pl.LazyFrame | None:
+    from dlt.destinations.exceptions import DatabaseUndefinedRelation  # noqa: PLC0415 - imported by then
+
+    query = f"SELECT * FROM {client.make_qualified_table_name(table)}"
+    try:
+        with client.execute_query(query) as cursor:
+            names = [str(column[0]).lower() for column in cursor.description]
+            rows = pl.DataFrame(cursor.fetchall(), schema=names, orient="row", infer_schema_length=None)
+    except DatabaseUndefinedRelation:
+        return None
+    in_utc = rows.with_columns(
+        cs.datetime(time_zone=None).dt.replace_time_zone("UTC").cast(_INSTANT),
+        cs.datetime(time_zone="*").dt.convert_time_zone("UTC").cast(_INSTANT),
+    )
+    typed = in_utc.with_columns(pl.col(name).cast(_TYPES[name]) for name in names if name in _TYPES)
+    return _without_bookkeeping(typed.lazy())
+
+
+def _without_bookkeeping(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.drop(_BOOKKEEPING, strict=False)
+
+
+@contextmanager
+def _one_clear_error(place: str) -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.Error, OSError, pl.exceptions.PolarsError) as failed:
+        raise _unreadable(place, failed) from failed
+
+
+def _unreadable(place: str, failed: Exception) -> LoadError:
+    if held := HELD.search(str(failed)):
+        return LoadError(f"{place} is open in another program (PID {held[1]}): close it there and read again")
+    if _HELD_HERE in str(failed):
+        return LoadError(f"{place} is open for writing in this program: close it and read again")
+    return LoadError(f"{place} cannot be read: {_line(failed)}; see to it, and read again")
+
+
+def _line(failed: Exception) -> str:
+    return excerpt(" ".join(str(failed).split()))
