@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from files_source.history import current as current
     from files_source.schema import FILES as FILES
     from files_source.source import openai_files as openai_files
+    from files_source.stream import FilesStream as FilesStream
     from files_source.syncing import SyncedInPart as SyncedInPart
     from files_source.syncing import sync as sync
     from files_source.tables import read_inventory as read_inventory
@@ -38,6 +39,7 @@ _HOMES: Final = {
     "FILES": "schema",
     "FilesClient": "client",
     "FilesSourceError": "errors",
+    "FilesStream": "stream",
     "LoadError": "errors",
     "SyncedInPart": "syncing",
     "TransportError": "errors",
