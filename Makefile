@@ -6,7 +6,7 @@ DEVELOPED := $(VENV)/.developed
 BENCHED := $(VENV)/.benched
 BENCH = $(BIN)/python -m tests.benchmarks.runner
 
-.PHONY: help demo test lint format unit readme model faults crash fuzz bench bench-small audit wheel pythons clean
+.PHONY: help demo test lint format unit readme model faults crash fuzz queries bench bench-small audit wheel pythons clean
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,6 +44,9 @@ faults: $(DEVELOPED) ## Try every fault at every place of a listing, in every ki
 
 fuzz: $(DEVELOPED) ## Decode 100,000 mutated pages and more
 	FUZZ_EXAMPLES=20000 $(BIN)/python -m pytest -n auto --timeout=3600 tests/test_fuzz.py
+
+queries: $(DEVELOPED) ## Try 3,000 queries of lazy frames against the whole frame
+	QUERY_EXAMPLES=1000 $(BIN)/python -m pytest -n auto --timeout=3600 tests/test_queries.py
 
 crash: $(DEVELOPED) ## Kill 100 runs at moments spread over all they do, and run again
 	CRASH_KILLS=25 $(BIN)/python -m pytest -n auto tests/test_crash.py

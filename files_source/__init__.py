@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from files_source.errors import FilesSourceError as FilesSourceError
     from files_source.errors import LoadError as LoadError
     from files_source.errors import TransportError as TransportError
+    from files_source.frames import read_files as read_files
+    from files_source.frames import scan_files as scan_files
     from files_source.history import as_of as as_of
     from files_source.history import as_of_snapshots as as_of_snapshots
     from files_source.history import changes as changes
@@ -49,8 +51,10 @@ _HOMES: Final = {
     "current": "history",
     "openai_files": "source",
     "read_accounts": "account_files",
+    "read_files": "frames",
     "read_inventory": "tables",
     "read_table": "tables",
+    "scan_files": "frames",
     "sync": "syncing",
 }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final, cast
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from files_source.errors import ConfigError
 from files_source.history import as_of, as_of_snapshots
@@ -35,6 +37,30 @@ def read_table(place: str, table: str = "files") -> pl.DataFrame:
         if rows is None:
             raise _no_table(place, table)
         return rows.collect()
+
+
+def scan_listed(place: str) -> pl.LazyFrame:
+    """Return the table `files` with the columns of FILES, in no particular order, without opening the place.
+
+    That is done whenever it is collected: what was loaded meanwhile is there then. Of Parquet only
+    what is needed is read.
+
+    Raises (when it is collected): as `read_table` does.
+    """
+
+    def read(
+        columns: list[str] | None, predicate: pl.Expr | None, count: int | None, _size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        with opened(place) as read_lazily:
+            found = read_lazily("files")
+            if found is None:
+                raise _no_table(place, "files")
+            rows = pl.concat([_NO_FILES.lazy(), found], how="diagonal").select(FILES.names)
+            rows = rows if count is None else rows.head(count)
+            rows = rows if predicate is None else rows.filter(predicate)
+            yield (rows if columns is None else rows.select(columns)).collect()
+
+    return register_io_source(read, schema=_NO_FILES.schema)
 
 
 def read_inventory(place: str, *, at: datetime | None = None) -> pl.DataFrame:

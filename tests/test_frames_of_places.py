@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from polars.testing import assert_frame_equal
+
+from files_source import FilesStream, read_files, scan_files
+from files_source.client import FilesClient
+from files_source.emulator import Emulator
+from files_source.errors import ConfigError, LoadError
+from files_source.syncing import sync
+from tests.conftest import NOW
+from tests.test_tables import TYPES, database, files, load, write
+
+DAY = 86_400
+MONTH = datetime.fromtimestamp(NOW - 30 * DAY, UTC)
+PLACES = pytest.mark.parametrize("place", ["inventory.duckdb", "lake/"], ids=["duckdb", "parquet"])
+ENGINES: tuple[Literal["in-memory", "streaming"], ...] = ("in-memory", "streaming")
+
+created_at, purpose = pl.col("created_at"), pl.col("purpose")
+
+
+@pytest.fixture
+def year(emulator: Emulator, url: str) -> Emulator:
+    """Serve 500 files of a year, no two of a second, where the OPENAI_ variables look for them."""
+    for number in range(500):
+        emulator.add(created_at=NOW - 100 - number * 60_000, purpose=("batch", "vision")[number % 2], size=number)
+    emulator.add(created_at=NOW - 99, expires_at=NOW + 9, filename="ü\n", shelf=1)
+    return emulator
+
+
+def put(place: str, table: pa.Table, *, number: int = 0) -> None:
+    """Leave *table* in a place as a load does."""
+    if place == "lake/":
+        load(place, f"170000000{number}.1", files=table)
+    else:
+        database(place, files=table)
+
+
+@pytest.mark.parametrize(
+    "place", ["inventory.duckdb", "lake/", "parquet:lake", "a=1 'b' 2.5.c/", "memory://bucket/lake"]
+)
+@pytest.mark.usefixtures("year")
+def test_what_was_loaded_is_the_frame_that_was_listed(place: str, connect: Callable[..., FilesClient]):
+    """The same rows, columns and types in the same order, eager and lazy."""
+    sync(place, client=connect(), overlap=0)
+
+    frames = [read_files(place), *(scan_files(place).collect(engine=engine) for engine in ENGINES)]
+
+    for frame in frames:
+        assert_frame_equal(frame, read_files())
+
+
+@PLACES
+@pytest.mark.parametrize(
+    "query",
+    [
+        pytest.param(lambda all_: all_.filter(purpose == "vision", created_at >= MONTH).select("id"), id="filter"),
+        pytest.param(lambda all_: all_.select(pl.len()), id="count"),
+        pytest.param(lambda all_: all_.group_by("purpose").agg(pl.col("bytes").sum()).sort("purpose"), id="group_by"),
+        pytest.param(lambda all_: all_.select("created_at").tail(3), id="tail"),
+        pytest.param(lambda all_: all_.head(3).filter(purpose == "vision"), id="head"),
+        pytest.param(
+            lambda all_: all_.filter(pl.col("bytes").map_elements(lambda size: f"{size}"[0] == "1", pl.Boolean)),
+            id="a Python function",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("year")
+def test_a_query_of_a_place_is_that_of_its_frame(
+    query: Callable[[pl.LazyFrame | pl.DataFrame], pl.LazyFrame], place: str
+):
+    """Whatever is pushed into the files or the database."""
+    put(place, pa.table(FilesStream()))
+    expected = query(read_files())
+
+    for engine in ENGINES:
+        assert_frame_equal(query(scan_files(place)).collect(engine=engine), expected)
+    assert expected.height > 0
+
+
+@PLACES
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.usefixtures("year")
+def test_what_is_asked_for_by_name_goes_for_a_place_too(place: str, order: Literal["asc", "desc"]):
+    """The purpose, the times, the order and how many."""
+    put(place, pa.table(FilesStream()))
+    since = datetime.fromtimestamp(NOW - 300 * DAY, UTC)
+
+    frame = read_files(place, purpose="vision", since=since, until=MONTH, order=order, max_items=9)
+
+    assert frame.height == 9
+    assert_frame_equal(frame, read_files(purpose="vision", since=since, until=MONTH, order=order, max_items=9))
+
+
+@PLACES
+def test_building_a_query_does_not_open_the_place(place: str):
+    """It need not be there yet; when it is collected, it must."""
+    query = scan_files(place).filter(purpose == "batch").select("id")
+    with pytest.raises(ConfigError, match=f"^{place} is not there: load something into it first"):
+        query.collect()
+
+    put(place, files("file-1"))
+
+    assert query.collect()["id"].to_list() == ["file-1"]
+
+
+def test_loads_that_were_not_finished_are_left_out():
+    """Until they are; each time it is collected, a frame holds what is there then."""
+    load("lake/", "1700000000.1", files=files("file-1"), finished=False)
+    query = scan_files("lake/").select("id")
+    with pytest.raises(ConfigError, match="lake/ has no table 'files' of a finished load"):
+        query.collect()
+
+    put("lake/", files("file-2"), number=1)
+    put("lake/", files("file-3"), number=2)
+
+    assert sorted(query.collect()["id"]) == ["file-2", "file-3"]
+
+
+@PLACES
+def test_the_frame_always_has_the_columns_of_files(place: str):
+    """Those of the loading are left out, and those that an older table lacks are null."""
+    put(place, files("file-1").drop_columns(["extra"]).append_column("_dlt_load_id", [["1700000000.1"]]))
+
+    assert read_files(place).schema == TYPES
+    assert scan_files(place).select("extra", "id").collect().rows() == [(None, "file-1")]
+
+
+@PLACES
+def test_a_place_that_is_broken(place: str):
+    """One line says so, when the frame is collected."""
+    broken = place if place.endswith(".duckdb") else "lake/openai_files/files/1700000000.1.b.parquet"
+    if place == "lake/":
+        put(place, files("file-1"))
+    write(broken, b"no such thing" * 500)
+
+    with pytest.raises(LoadError, match=rf"^{place} cannot be read: [^\n]+; see to it, and read again$"):
+        scan_files(place).collect()
