@@ -13,7 +13,9 @@ from files_source import FilesStream, read_files, scan_files
 from files_source.client import FilesClient
 from files_source.emulator import Emulator
 from files_source.errors import ConfigError, LoadError
+from files_source.stored import opened
 from files_source.syncing import sync
+from files_source.tables import scan_listed
 from tests.conftest import NOW
 from tests.test_tables import TYPES, database, files, load, write
 
@@ -96,6 +98,30 @@ def test_what_is_asked_for_by_name_goes_for_a_place_too(place: str, order: Liter
 
     assert frame.height == 9
     assert_frame_equal(frame, read_files(purpose="vision", since=since, until=MONTH, order=order, max_items=9))
+
+
+@PLACES
+def test_the_rows_of_a_place_may_be_taken_as_they_come(place: str):
+    """A head is obeyed before whatever comes after it, as polars leaves that to the source."""
+    put(place, files(*(f"file-{number}" for number in range(9))))
+    rows = scan_listed(place)
+    whole = rows.collect()
+
+    assert rows.head(3).collect().equals(whole.head(3))
+    assert rows.head(3).filter(pl.col("id") == "file-1").select("id").collect()["id"].to_list() == ["file-1"]
+    assert rows.head(3).filter(pl.col("id") == "file-7").collect().height == 0
+    with opened(place) as read:
+        table = read("files")
+        assert table is not None
+        assert table.head(3).collect().height == 3
+
+
+def test_a_folder_may_be_called_anything():
+    """Its name is no pattern, and says nothing of the files."""
+    load("account=x [b] *.c/", "1700000000.1", files=files("file-1"))
+
+    assert read_files("account=x [b] *.c/")["account"].to_list() == ["default"]
+    assert scan_files("account=x [b] *.c/").select("id").collect()["id"].to_list() == ["file-1"]
 
 
 @PLACES
