@@ -53,8 +53,9 @@ def read_files(
 
     Args:
         place: where `sync` loaded files to: `PATH.duckdb`, `DIR/`, `parquet:URL`, a URL, or the name
-            of a dlt destination. Then every file that it ever loaded is read from there, and
-            nothing is listed; *purpose*, *since*, *until*, *order* and *max_items* may go with it.
+            of a dlt destination. Then every file that was ever loaded is read from there or, where
+            it keeps only a history, those that the last complete scans found. Nothing is listed;
+            *purpose*, *since*, *until*, *order* and *max_items* may go with it.
         api_key, base_url, organization, project, headers, authentication: whose files; see
             `accounts.Account`. What is not given comes from the `OPENAI_*` variables.
         account: the name in the column `account`.

@@ -13,7 +13,7 @@ from files_source.errors import ConfigError
 from files_source.history import as_of, as_of_snapshots
 from files_source.places import DATASET, place_of
 from files_source.schema import FILES
-from files_source.stored import LOAD, opened
+from files_source.stored import LOAD, Read, opened
 
 _NO_FILES: Final = cast(pl.DataFrame, pl.from_arrow(FILES.empty_table()))
 _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
@@ -40,9 +40,10 @@ def read_table(place: str, table: str = "files") -> pl.DataFrame:
 
 
 def scan_listed(place: str) -> pl.LazyFrame:
-    """Return the table `files` with the columns of FILES, in no particular order, without opening the place.
+    """Return every file that was loaded into a place, with the columns of FILES, in no particular order.
 
-    That is done whenever it is collected: what was loaded meanwhile is there then. Of Parquet only
+    Where a place keeps only a history, they are those that its last complete scans found. It is not
+    opened before the frame is collected: what was loaded meanwhile is there then. Of Parquet only
     what is needed is read.
 
     Raises (when it is collected): as `read_table` does.
@@ -53,6 +54,8 @@ def scan_listed(place: str) -> pl.LazyFrame:
     ) -> Iterator[pl.DataFrame]:
         with opened(place) as read_lazily:
             found = read_lazily("files")
+            if found is None:
+                found = _inventory(read_lazily, _END_OF_TIME)
             if found is None:
                 raise _no_table(place, "files")
             rows = pl.concat([_NO_FILES.lazy(), found], how="diagonal").select(FILES.names)
@@ -80,17 +83,9 @@ def read_inventory(place: str, *, at: datetime | None = None) -> pl.DataFrame:
     """
     at = at or _END_OF_TIME
     with opened(place) as read:
-        rows = read("files_history")
-        if rows is not None:
-            rows = as_of(rows, at)
-        else:
-            scans = read("scans")  # before the snapshots: a run in between is then left out, not taken for an empty one
-            snapshots = read("files_snapshots")
-            if snapshots is None or scans is None:
-                raise ConfigError(
-                    f"{place} keeps no history: make a history run into it first; read_table reads the rest"
-                )
-            rows = as_of_snapshots(snapshots, scans, at=at)
+        rows = _inventory(read, at)
+        if rows is None:
+            raise ConfigError(f"{place} keeps no history: make a history run into it first; read_table reads the rest")
         return pl.concat([_NO_FILES.lazy(), rows], how="diagonal").select(FILES.names).collect()
 
 
@@ -109,6 +104,16 @@ SET VARIABLE finished = (
 );
 FROM read_parquet(getvariable('finished'), union_by_name = true);
 """
+
+
+def _inventory(read: Read, at: datetime) -> pl.LazyFrame | None:
+    """Return the files as they were at an instant; None where no history is kept."""
+    history = read("files_history")
+    if history is not None:
+        return as_of(history, at)
+    scans = read("scans")  # before the snapshots: a run in between is then left out, not taken for an empty one
+    snapshots = read("files_snapshots")
+    return None if snapshots is None or scans is None else as_of_snapshots(snapshots, scans, at=at)
 
 
 def _no_table(place: str, table: str) -> ConfigError:

@@ -150,6 +150,23 @@ def test_loads_that_were_not_finished_are_left_out():
 
 
 @PLACES
+@pytest.mark.usefixtures("year")
+def test_a_place_that_keeps_only_a_history(place: str, connect: Callable[..., FilesClient], emulator: Emulator):
+    """It gives what is there by its last complete scan."""
+    sync(place, client=connect(), history=True)
+    emulator.remove(emulator.ids()[7])
+    sync(place, client=connect(), history=True)
+    there = read_files()
+
+    frames = [read_files(place), *(scan_files(place).collect(engine=engine) for engine in ENGINES)]
+
+    assert there.height == 500
+    for frame in frames:
+        assert_frame_equal(frame, there)
+    assert_frame_equal(scan_files(place).filter(purpose == "vision").collect(), there.filter(purpose == "vision"))
+
+
+@PLACES
 def test_the_frame_always_has_the_columns_of_files(place: str):
     """Those of the loading are left out, and those that an older table lacks are null."""
     put(place, files("file-1").drop_columns(["extra"]).append_column("_dlt_load_id", [["1700000000.1"]]))
