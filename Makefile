@@ -6,7 +6,7 @@ DEVELOPED := $(VENV)/.developed
 BENCHED := $(VENV)/.benched
 BENCH = $(BIN)/python -m tests.benchmarks.runner
 
-.PHONY: help demo test lint format unit readme model faults crash fuzz queries bench bench-small audit wheel pythons clean
+.PHONY: help demo test lint format unit readme model faults crash fuzz queries bench bench-small audit wheel pythons clean report-check
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -35,6 +35,10 @@ unit: $(DEVELOPED) ## Run the tests, with branch coverage
 readme: $(DEVELOPED) ## Write the parts of the README that are made from the program, and its picture
 	$(BIN)/python -m tests.readme
 	$(BIN)/python -m tests.picture
+	$(BIN)/python -m tests.chart_pictures
+
+report-check: $(DEVELOPED) ## Open reports in Chromium, at widths from phone to desktop, light and dark
+	$(BIN)/python -m tests.report_check
 
 model: $(DEVELOPED) ## Try more than 5,000 steps of what may happen against a model; takes half an hour
 	MODEL_STEPS=1300 MODEL_SEEDS=4 MODEL_SEED=$${MODEL_SEED:-1} $(BIN)/python -m pytest -s -n auto tests/test_model.py

@@ -18,6 +18,7 @@ from files_source.exits import Interrupted, status_of
 
 if TYPE_CHECKING:
     from files_source.client import FilesClient
+    from files_source.inventories import Inventory
 
 _NAME: Final = "files-source"
 
@@ -276,21 +277,39 @@ def usage(
     as_json: Annotated[bool, typer.Option("--json", help="Print all answers as one JSON object.")] = False,
 ) -> None:
     """Print what takes room, how old it is and what could go."""
-    if live and place is not None:
-        raise ConfigError("--live lists the account, --from reads what was loaded: give one of them")
-    from files_source import inventories, printing, usage_tables
+    _refuse_two(place, live=live)
+    from files_source import usage_tables
 
-    if live:
-        with _client(context) as client, printing.progress() as on_page:
-            inventory = inventories.listed(client, purpose=purpose, on_page=on_page)
-    else:
-        inventory = inventories.stored(place or "inventory.duckdb", purpose=purpose)
+    inventory = _inventory(context, place, live=live, purpose=purpose)
     now = datetime.now(UTC)
     answers = usage_tables.answers(inventory, now=now)
     if as_json:
         _print_object(usage_tables.as_object(inventory, answers, now=now))
     else:
         usage_tables.show(inventory, answers)
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    place: Annotated[
+        str | None, typer.Option("--from", metavar="PLACE", help="Where they were loaded; otherwise inventory.duckdb.")
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="List the account now, in place of what was loaded.")] = False,
+    purpose: Purpose = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="PATH", help="Write it here, whole or not at all.")
+    ] = Path("report.html"),
+) -> None:
+    """Write what `usage` prints as one HTML page with charts."""
+    _refuse_two(place, live=live)
+    try:
+        from files_source import report as pages
+    except ModuleNotFoundError as missing:
+        raise ConfigError(f"a report needs {missing.name}: pip install 'openai-files-source[report]'") from None
+    inventory = _inventory(context, place, live=live, purpose=purpose)
+    history = None if live else pages.recorded(inventory.place, purpose=purpose)
+    _write_whole(output, [pages.report(inventory, now=datetime.now(UTC), history=history).encode()])
 
 
 @app.command()
@@ -340,6 +359,20 @@ def _client(context: typer.Context) -> FilesClient:
     settings = dict(context.obj)
     whose = {name: settings.pop(name) for name in ("base_url", "organization", "project") if name in settings}
     return FilesClient(Account.from_environment(**whose), **settings)
+
+
+def _refuse_two(place: str | None, *, live: bool) -> None:
+    if live and place is not None:
+        raise ConfigError("--live lists the account, --from reads what was loaded: give one of them")
+
+
+def _inventory(context: typer.Context, place: str | None, *, live: bool, purpose: str | None) -> Inventory:
+    from files_source import inventories, printing
+
+    if not live:
+        return inventories.stored(place or "inventory.duckdb", purpose=purpose)
+    with _client(context) as client, printing.progress() as on_page:
+        return inventories.listed(client, purpose=purpose, on_page=on_page)
 
 
 def _agreed(question: str) -> bool:

@@ -1,0 +1,98 @@
+"""Accounts to report on: a busy one, a hostile one, and next to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache
+
+import httpx
+import polars as pl
+
+from files_source.accounts import Account
+from files_source.client import FilesClient
+from files_source.demo import made_up
+from files_source.emulator import Clock, Emulator
+from files_source.inventories import Inventory, listed
+from files_source.report import report
+
+SECOND = 1_700_000_000
+NOW = datetime.fromtimestamp(SECOND, UTC)
+DAY = 86_400
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</style></svg><img src=http://evil.example/x onerror=alert(1)>",
+    "'\"><svg onload=alert(1)>{{ 7 * 7 }}{% raw %}",
+    "invoice\u202egpj.exe\u2066\u0000\u001b[31m",
+    "javascript:alert(1)//url(http://evil.example/)",
+    "#0072b2 var(--ink) datum.name ${alert(1)}",
+    "שלום עולם 製品データ ü",
+    "x" * 10_000 + ".jsonl",
+)
+
+
+def held(*drafts: dict[str, object], name: str = "default") -> Inventory:
+    """Return the inventory of an account that holds these files."""
+    emulator = Emulator(clock=Clock(SECOND))
+    for draft in drafts:
+        emulator.add(**draft)  # type: ignore[arg-type]
+    served = Account(name=name, base_url="http://made-up/v1")
+    with FilesClient(served, transport=httpx.WSGITransport(app=emulator)) as client:
+        return listed(client)
+
+
+def busy(count: int) -> Inventory:
+    """Return the inventory of the demo's account."""
+    with made_up(count) as client:
+        return listed(client)
+
+
+def with_history(inventory: Inventory) -> pl.DataFrame:
+    """Return a history in which every fifth file is gone after 40 days, or after two if that is later."""
+    gone = pl.when(pl.int_range(pl.len()) % 5 == 0).then(
+        pl.max_horizontal(pl.col("created_at") + timedelta(days=40), pl.lit(NOW - timedelta(days=300)))
+    )
+    return inventory.files.with_columns(
+        pl.col("created_at").alias("_dlt_valid_from"), pl.when(gone < NOW).then(gone).alias("_dlt_valid_to")
+    )
+
+
+def hostile() -> Inventory:
+    """Return the inventory of an account whose names attack whatever shows them."""
+    drafts = [
+        {"created_at": SECOND - 40 * DAY - number, "purpose": name, "filename": name, "size": 10**6 * (number + 1)}
+        for number, name in enumerate(HOSTILE)
+        for _ in range(2)
+    ]
+    return held(*drafts, name="<script>alert('account')</script>")
+
+
+def accounts() -> Inventory:
+    """Return the inventory of twenty accounts, one of which is almost full."""
+    of_one = busy(4_000)
+    sizes = pl.when(pl.int_range(pl.len()) % 20 == 0).then(pl.col("bytes") * 4_000).otherwise("bytes")
+    names = pl.format("team-{}", pl.int_range(pl.len()) % 20)
+    files = of_one.files.with_columns(account=names, bytes=sizes)
+    return Inventory(files=files, place="lake/", basis="files", purpose=None)
+
+
+REPORTS: dict[str, tuple[Callable[[], str], int]] = {
+    "busy": (lambda: report(busy(25_000), now=NOW, history=with_history(busy(25_000))), 6),
+    "accounts": (lambda: report(accounts(), now=NOW), 6),
+    "hostile": (lambda: report(hostile(), now=NOW), 4),
+    "empty": (lambda: report(held(), now=NOW), 0),
+    "one file": (lambda: report(held({"created_at": SECOND - DAY, "purpose": "batch", "size": 12_345}), now=NOW), 4),
+    "unknown sizes": (
+        lambda: report(
+            held(*({"created_at": SECOND - n * DAY, "purpose": "batch", "bytes": None} for n in range(9))), now=NOW
+        ),
+        4,
+    ),
+}
+"""Each report by its name, and how many charts it has."""
+
+
+@cache
+def page_of(name: str) -> str:
+    """Return a report, made once."""
+    return REPORTS[name][0]()
