@@ -33,8 +33,11 @@ LOOK = """(() => {
     if (chart.getAttribute('role') !== 'img' || !name) trouble.push('a chart has no name');
     if (svgs.length !== 1) { trouble.push(`${svgs.length} pictures of: ${name}`); continue; }
     const [svg] = svgs, edge = box(svg);
-    const marks = [...svg.querySelectorAll('.role-mark path, .role-mark line')].filter(
-      mark => box(mark).width > 0 || box(mark).height > 0);
+    const marks = [...svg.querySelectorAll('.role-mark path, .role-mark line')].filter(mark => {
+      const {width, height} = box(mark), {fill, opacity, fillOpacity} = getComputedStyle(mark);
+      const filled = mark.tagName === 'path' && fill !== 'none' && fillOpacity !== '0';
+      return opacity !== '0' && (filled ? width > 0 && height > 0 : width > 0 || height > 0);
+    });
     if (!marks.length) trouble.push(`nothing is drawn: ${name}`);
     const texts = [...svg.querySelectorAll('text')].filter(shown).filter(text => text.getAttribute('opacity') !== '0');
     if (!texts.length) trouble.push(`nothing is said: ${name}`);
