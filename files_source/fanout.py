@@ -19,7 +19,7 @@ def fan_out(attempts: Sequence[Attempt[Listed]], *, workers: int) -> Iterator[It
     """Give an iterator over the attempts as they end.
 
     The spools are closed with it. An attempt that has not ended by then stops after its current
-    batch; nobody waits for it, as an answer may take minutes.
+    batch; it is not waited for for long, as an answer may take minutes.
 
     Raises (while it is iterated over):
         Exception: what went wrong in an attempt other than its account's failure, such as a full disk.

@@ -11,6 +11,7 @@ import pyarrow as pa
 from files_source.client import FilesClient
 from files_source.errors import ConfigError
 from files_source.progress import OnPage
+from files_source.scan import Scan
 from files_source.schema import FILES
 from files_source.tables import read_inventory, read_table
 
@@ -56,13 +57,8 @@ def listed(client: FilesClient, *, purpose: str | None = None, on_page: OnPage |
     """Return what an account holds, listed completely.
 
     Raises:
-        FilesSourceError: as `FilesClient.pages` does.
+        FilesSourceError: as `scan.Scan.pages` does.
     """
-    tables, rows = [FILES.empty_table()], 0
-    for number, page in enumerate(client.pages(purpose=purpose), 1):
-        tables.append(page.files)
-        rows += page.files.num_rows
-        if on_page is not None:
-            on_page(number, rows)
-    files = cast(pl.DataFrame, pl.from_arrow(pa.concat_tables(tables)))
+    scan = Scan(client=client, purpose=purpose, overlap=0, on_page=on_page)
+    files = cast(pl.DataFrame, pl.from_arrow(pa.concat_tables([FILES.empty_table(), *scan.batches()])))
     return Inventory(files=files, place=client.account.base_url, basis="live", purpose=purpose)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
+
+_PATIENCE: Final = 1.0
+"""Seconds for what is under way to come to an end, so that its connections are closed in good order."""
 
 
 def merged(
@@ -17,8 +21,8 @@ def merged(
 ) -> Generator[Item, None, None]:
     """Yield the items of all *iterators*, each in its order, as they come.
 
-    Closed before their end, the iterators stop after their next item; nobody waits for them, as
-    that may take minutes.
+    Closed before their end, the iterators stop after their next item; they are waited for, but not
+    for long, as that may take minutes.
 
     Args:
         iterators: run *workers* at a time, the first ones first.
@@ -29,11 +33,12 @@ def merged(
         BaseException: what an iterator raises; the others stop.
     """
     crew = _Crew(iterators, ahead)
-    left, wanted = 0, min(workers, len(crew.waiting))
+    threads = [Thread(target=crew.work, daemon=True) for _ in range(min(workers, len(crew.waiting)))]
+    left = started = 0
     try:
-        while left < wanted:
-            Thread(target=crew.work, daemon=True).start()
-            left += 1
+        for thread in threads:
+            thread.start()
+            left = started = started + 1
         while left:
             found = crew.found.get()
             if isinstance(found, BaseException):
@@ -46,6 +51,9 @@ def merged(
     finally:
         crew.stop.set()
         crew.room.release(max(1, left))  # for those that wait to put an item down
+        end = time.monotonic() + _PATIENCE
+        for thread in threads[:started]:
+            thread.join(max(0.0, end - time.monotonic()))
 
 
 class _Crew(Generic[Item]):
