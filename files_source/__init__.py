@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from files_source.account_files import read_accounts as read_accounts
     from files_source.accounts import Account as Account
+    from files_source.cleanup import CleanedInPart as CleanedInPart
+    from files_source.cleanup import Cleanup as Cleanup
     from files_source.client import FilesClient as FilesClient
     from files_source.errors import AccountsError as AccountsError
     from files_source.errors import ApiError as ApiError
     from files_source.errors import ConfigError as ConfigError
     from files_source.errors import CursorError as CursorError
     from files_source.errors import DecodeError as DecodeError
+    from files_source.errors import DeletionError as DeletionError
     from files_source.errors import FilesSourceError as FilesSourceError
     from files_source.errors import LoadError as LoadError
     from files_source.errors import TransportError as TransportError
@@ -35,9 +38,12 @@ _HOMES: Final = {
     "Account": "accounts",
     "AccountsError": "errors",
     "ApiError": "errors",
+    "CleanedInPart": "cleanup",
+    "Cleanup": "cleanup",
     "ConfigError": "errors",
     "CursorError": "errors",
     "DecodeError": "errors",
+    "DeletionError": "errors",
     "FILES": "schema",
     "FilesClient": "client",
     "FilesSourceError": "errors",

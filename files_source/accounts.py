@@ -99,6 +99,11 @@ class Account:
             authentication=authentication,
         )
 
+    @property
+    def server(self) -> str:
+        """Whose files the key sees, without the key: the base URL, the organization and the project."""
+        return " ".join(filter(None, (self.base_url, self.organization, self.project)))
+
     def request_headers(self) -> dict[str, str]:
         """Return the headers that carry the key and say whose files are meant."""
         named = {"OpenAI-Organization": self.organization, "OpenAI-Project": self.project}

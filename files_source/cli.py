@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
 
 import typer
 from typer.main import get_command
@@ -17,10 +19,15 @@ from files_source.errors import ConfigError, FilesSourceError
 from files_source.exits import Interrupted, status_of
 
 if TYPE_CHECKING:
+    from files_source.cleanup import Cleanup
     from files_source.client import FilesClient
     from files_source.inventories import Inventory
+    from files_source.recording import Record
+    from files_source.shortlist import Candidates
 
 _NAME: Final = "files-source"
+_AGE: Final = re.compile(r"([0-9]{1,6})([mhdw])", re.ASCII)
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 app = typer.Typer(
     name=_NAME,
@@ -92,8 +99,24 @@ def _moment(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def _age(text: str) -> timedelta:
+    found = _AGE.fullmatch(text.strip())
+    if found is None or not int(found[1]):
+        raise typer.BadParameter(f"{text!a} is no age: give minutes, hours, days or weeks, such as 30m, 12h, 90d or 2w")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
 FileId = Annotated[str, typer.Argument(metavar="ID", help="A file's id, such as file-abc123.", show_default=False)]
 Purpose = Annotated[str | None, typer.Option(metavar="PURPOSE", help="Only files of this purpose, such as batch.")]
+Place = Annotated[
+    str, typer.Option(metavar="PLACE", help="PATH.duckdb, DIR/, parquet:URL, or the name of a dlt destination.")
+]
+AccountName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The name of these files' account; otherwise default.")
+]
+Accounts = Annotated[
+    Path | None, typer.Option(metavar="FILE.toml", help="Many accounts: a table [accounts.NAME] for each.")
+]
 Limit = Annotated[int | None, typer.Option(metavar="N", min=1, max=10_000, help="Files a page; otherwise 10000.")]
 
 
@@ -181,9 +204,7 @@ def delete(
 @app.command()
 def sync(
     context: typer.Context,
-    to: Annotated[
-        str, typer.Option(metavar="PLACE", help="PATH.duckdb, DIR/, parquet:URL, or the name of a dlt destination.")
-    ] = "inventory.duckdb",
+    to: Place = "inventory.duckdb",
     purpose: Purpose = None,
     since: Annotated[
         datetime | None,
@@ -196,12 +217,8 @@ def sync(
         bool,
         typer.Option("--history", help="List everything; keep what changed or is gone."),
     ] = False,
-    account: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The name of these files' account; otherwise default.")
-    ] = None,
-    accounts: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Many accounts: a table [accounts.NAME] for each.")
-    ] = None,
+    account: AccountName = None,
+    accounts: Accounts = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="How many requests to send at once; otherwise 8.")
     ] = None,
@@ -219,15 +236,10 @@ def sync(
     if since is not None and until is not None and since >= until:
         raise ConfigError("--since is not before --until: no file can be meant")
     from files_source import printing
-    from files_source.account_files import read_accounts
     from files_source.syncing import SyncedInPart
     from files_source.syncing import sync as run
 
-    settings = dict(context.obj)
-    if accounts is not None:
-        if account is not None or {"organization", "project"} & set(settings):
-            raise ConfigError("--accounts names each account, its organization and project: leave them out beside it")
-        settings["accounts"] = read_accounts(accounts, base_url=settings.pop("base_url", None))
+    settings = _whose(context, account, accounts)
     failed: SyncedInPart | None = None
     with printing.progress() as on_page:
         try:
@@ -242,7 +254,6 @@ def sync(
                 history=history,
                 workers=workers,
                 on_page=on_page,
-                account=account,
                 **settings,
             )
         except SyncedInPart as error:
@@ -250,6 +261,75 @@ def sync(
         except KeyboardInterrupt:
             raise Interrupted("nothing is half-loaded, and the next run goes on from here") from None
     _print_object(done) if as_json else printing.show(f"{printing.summary(done)}\n")
+    if failed is not None:
+        raise failed
+
+
+@app.command()
+def cleanup(
+    context: typer.Context,
+    older_than: Annotated[
+        timedelta | None,
+        typer.Option(metavar="AGE", parser=_age, help="Only files older than that: 90d, 12h, 2w or 30m (minutes)."),
+    ] = None,
+    purpose: Purpose = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them for good, after asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    to: Place = "inventory.duckdb",
+    account: AccountName = None,
+    accounts: Accounts = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="How many files to delete at once; otherwise 8.")
+    ] = None,
+    limit: Limit = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the files, or with --delete what was done, as JSON.")
+    ] = False,
+) -> None:
+    """Print the files of an age or purpose; --delete deletes them.
+
+    Each deletion is recorded in the table deletions of --to. Stopped, run it again: what it has deleted is not lost.
+    """
+    if delete and older_than is None and purpose is None:
+        raise ConfigError("--delete needs --older-than, --purpose or both: without them every file would go")
+    from files_source import printing, review
+    from files_source.cleanup import Cleanup
+
+    run = Cleanup(workers=workers, limit=limit, **_whose(context, account, accounts))
+    with ExitStack() as opened:
+        record = opened.enter_context(run.into(to)) if delete else None
+        if record is not None and record.earlier and not as_json:
+            printing.show(f"{review.earlier(record.earlier, to)}\n")
+        with printing.progress() as on_page:
+            found = opened.enter_context(run.candidates(older_than=older_than, purpose=purpose, on_page=on_page))
+        if record is None or not as_json:
+            for text in review.candidates(found, as_json=as_json):
+                printing.show(text)
+        if record is not None:
+            _delete(run, found, record, ask=not yes, as_json=as_json)
+        elif error := found.error(outcome="the others were listed"):
+            raise error
+
+
+def _delete(run: Cleanup, found: Candidates, record: Record, *, ask: bool, as_json: bool) -> None:
+    """Delete the candidates of a cleanup after asking, and say what was done."""
+    from files_source import printing, review
+    from files_source.cleanup import CleanedInPart
+
+    if ask and found.total.files and not _agreed(review.question(found)):
+        raise FilesSourceError("nothing was deleted: answer y, or give --yes")
+    failed: CleanedInPart | None = None
+    with review.progress(found.total.files) as on_file:
+        try:
+            done = run.delete(found, record, on_file=on_file)
+        except CleanedInPart as error:
+            failed, done = error, error.done
+        except KeyboardInterrupt:
+            raise Interrupted("no more files are deleted, and running it again records what is not recorded") from None
+    if as_json:
+        _print_object(done)
+    elif done.files:
+        printing.show(f"{review.summary(done)}\n")
     if failed is not None:
         raise failed
 
@@ -373,6 +453,18 @@ def _inventory(context: typer.Context, place: str | None, *, live: bool, purpose
         return inventories.stored(place or "inventory.duckdb", purpose=purpose)
     with _client(context) as client, printing.progress() as on_page:
         return inventories.listed(client, purpose=purpose, on_page=on_page)
+
+
+def _whose(context: typer.Context, account: str | None, accounts: Path | None) -> dict[str, Any]:
+    """Return the settings that say whose files are meant, of one account or many, and how patiently to ask."""
+    settings = {**context.obj, "account": account}
+    if accounts is not None:
+        if account is not None or {"organization", "project"} & set(settings):
+            raise ConfigError("--accounts names each account, its organization and project: leave them out beside it")
+        from files_source.account_files import read_accounts
+
+        settings["accounts"] = read_accounts(accounts, base_url=settings.pop("base_url", None))
+    return settings
 
 
 def _agreed(question: str) -> bool:

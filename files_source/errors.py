@@ -7,7 +7,8 @@ FilesSourceError
 ├── DecodeError      an answer that cannot be understood
 ├── CursorError      a listing that cannot be followed to its end
 ├── LoadError        the destination did not take the rows
-└── AccountsError    some of several accounts could not be listed
+├── AccountsError    some of several accounts could not be listed
+└── DeletionError    some files could not be deleted
 """
 
 from __future__ import annotations
@@ -136,6 +137,10 @@ class AccountsError(FilesSourceError):
         self.failures = dict(failures)
         told = "; ".join(f"{name!r}: {reason}" for name, reason in self.failures.items())
         super().__init__(f"{len(failures)} of {of} accounts failed, {outcome}: {told}")
+
+
+class DeletionError(FilesSourceError):
+    """Some files could not be deleted."""
 
 
 @dataclass(frozen=True, slots=True)

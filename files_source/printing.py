@@ -104,7 +104,7 @@ def scans(ledger: pa.Table, *, as_json: bool) -> str:
         return "".join(f"{msgspec.json.encode(row).decode()}\n" for row in rows)
     cells = [_scan(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(_SCAN, *cells, strict=True)]
-    return "".join(f"{_aligned(_SCAN, line, widths)}\n" for line in (_SCAN, *cells))
+    return "".join(f"{aligned(_SCAN, line, widths)}\n" for line in (_SCAN, *cells))
 
 
 def _scan(row: Mapping[str, Any]) -> list[str]:
@@ -165,10 +165,11 @@ def _table(page: Page, rows: int, first: bool) -> str:  # noqa: FBT001 - one for
     cells = [[printable(cell) for cell in line] for line in _cells(page.files.slice(0, rows), tuple(_COLUMNS))]
     lines = [list(_COLUMNS), *cells] if first else cells
     widths = [max([room, *(len(line[place]) for line in lines)]) for place, room in enumerate(_COLUMNS.values())]
-    return "".join(f"{_aligned(tuple(_COLUMNS), line, widths)}\n" for line in lines)
+    return "".join(f"{aligned(tuple(_COLUMNS), line, widths)}\n" for line in lines)
 
 
-def _aligned(names: Sequence[str], line: Sequence[str], widths: Sequence[int]) -> str:
+def aligned(names: Sequence[str], line: Sequence[str], widths: Sequence[int]) -> str:
+    """Return the cells of a line with room for each, numbers to the right; *names* says what each is."""
     padded = [
         cell.rjust(width) if name in _NUMBERS else cell.ljust(width)
         for name, cell, width in zip(names, line, widths, strict=True)

@@ -11,7 +11,6 @@ from typing import Any, cast
 import dlt
 import pyarrow as pa
 
-from files_source.accounts import Account
 from files_source.attempts import Attempt
 from files_source.borders import BorderNotes
 from files_source.client import FilesClient
@@ -77,7 +76,7 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
             run = cast(Increment, attempt.listing)
             distinct = distinct and run.is_distinct
             if run.borders is not None:
-                notes.note(attempt.account, run.borders, server=_server(run.client.account), purpose=extraction.purpose)
+                notes.note(attempt.account, run.borders, server=run.client.account.server, purpose=extraction.purpose)
             if is_new or found is not None or run.has_learned:
                 learned[attempt.account] = run.reached.remember()
         if merging and disposition == "append" and yielded and not distinct:  # a file may have come twice
@@ -99,7 +98,7 @@ def every_file(extraction: Extraction) -> Iterator[object]:
         complete = list(spooled)  # whose versions may be retired must be known before the first row
         for attempt, _ in complete:
             scan = cast(Scan, attempt.listing)
-            notes.note(attempt.account, scan.borders, server=_server(scan.client.account), purpose=scan.purpose)
+            notes.note(attempt.account, scan.borders, server=scan.client.account.server, purpose=scan.purpose)
         if keeps_versions(pipeline):
             hints = _version_hints([attempt.account for attempt, _ in complete], extraction.purpose, pipeline)
             tables = chain.from_iterable(versions(spool) for _, spool in complete)
@@ -136,7 +135,7 @@ def _border_notes(extraction: Extraction) -> BorderNotes:
 
 def _known_borders(extraction: Extraction, notes: BorderNotes) -> Borders:
     return {
-        account.name: notes.of(account.name, server=_server(account), purpose=extraction.purpose)
+        account.name: notes.of(account.name, server=account.server, purpose=extraction.purpose)
         for account in extraction.accounts
     }
 
@@ -154,7 +153,7 @@ def _increment(
     return Increment(
         client=client,
         coverage=Coverage.recall(
-            None if extraction.full_refresh else held.get(client.account.name), server=_server(client.account)
+            None if extraction.full_refresh else held.get(client.account.name), server=client.account.server
         ),
         asked=asked,
         merges=merging,
@@ -193,7 +192,7 @@ def _check(extraction: Extraction, held: Accounts, asked: Span, *, merging: bool
             "place if this one holds other accounts, too"
         )
     for account in extraction.accounts:
-        server = _server(account)
+        server = account.server
         known = held[account.name]["server"] if account.name in held else server
         if not merging and not extraction.full_refresh and known != server:
             raise ConfigError(
@@ -230,10 +229,6 @@ def _literals(pipeline: dlt.Pipeline) -> Callable[[str], str]:
     """Return how the destination spells a text in a condition; dlt takes braces in that for its own."""
     escape = cast(Any, pipeline.destination).capabilities().escape_literal
     return lambda text: str(escape(text)).replace("{", "{{").replace("}", "}}")
-
-
-def _server(account: Account) -> str:
-    return " ".join(filter(None, (account.base_url, account.organization, account.project)))
 
 
 def _bound(value: object) -> int | None:

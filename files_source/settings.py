@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 import dlt
@@ -11,7 +11,9 @@ from dlt.common.configuration.exceptions import ConfigurationException
 
 from files_source.account_files import accounts_from
 from files_source.accounts import DEFAULT_NAME, Account, Authentication
+from files_source.client import TIMEOUT, FilesClient
 from files_source.errors import ConfigError
+from files_source.retries import MAX_RETRIES
 
 SECTION: Final = "sources.openai_files"
 _SECRETS: Final = ("api_key", "headers", "accounts")
@@ -58,6 +60,49 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return made
 
 
+def accounts_for(client: FilesClient | None, accounts: Sequence[Account] | None, **only: Any) -> tuple[Account, ...]:
+    """Return the accounts that are given, or configured, or the one that what is given and configured describes.
+
+    Raises:
+        ConfigError: as `Account` does; or there is none, or two bear one name.
+    """
+    if client is not None:
+        return (client.account,)
+    if accounts is None and all(value is None for value in only.values()):
+        accounts = configured_accounts()
+    if accounts is None:
+        return (configured_account(**only),)
+    return distinct(accounts)
+
+
+def whole_number(name: str, given: int | None, default: int, *, least: int, most: int | None = None) -> int:
+    """Return a setting that is a whole number.
+
+    Raises:
+        ConfigError: it is out of range.
+    """
+    found = setting(name, given, int)
+    number = default if found is None else found
+    if number < least or (most is not None and number > most):
+        span = f"{least} or more" if most is None else f"{least} to {most}"
+        raise ConfigError(f"{name} is {number}: give {span}")
+    return number
+
+
+def connection(*, timeout: float | None, max_retries: int | None, ca_bundle: str | None) -> dict[str, Any]:
+    """Return the arguments of a FilesClient that say how patiently, and whom to trust.
+
+    Raises:
+        ConfigError: as `setting` does.
+    """
+    patience, tries = setting("timeout", timeout, float), setting("max_retries", max_retries, int)
+    return {
+        "timeout": TIMEOUT if patience is None else patience,
+        "max_retries": MAX_RETRIES if tries is None else tries,
+        "ca_bundle": setting("ca_bundle", ca_bundle, str),
+    }
+
+
 def configured_accounts(*, base_url: str | None = None) -> tuple[Account, ...] | None:
     """Return the accounts of `sources.openai_files.accounts`; None where none are configured.
 
@@ -76,13 +121,13 @@ def configured_accounts(*, base_url: str | None = None) -> tuple[Account, ...] |
 
 def configured_account(
     *,
-    account: str | None,
-    api_key: str | None,
-    base_url: str | None,
-    organization: str | None,
-    project: str | None,
-    headers: Mapping[str, str] | None,
-    authentication: Authentication | None,
+    account: str | None = None,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    organization: str | None = None,
+    project: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    authentication: Authentication | None = None,
 ) -> Account:
     """Return the account that is given, configured and left to the `OPENAI_*` variables.
 

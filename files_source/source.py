@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import dlt
 from dlt.common.configuration import configspec
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.extract.resource import DltResource
 
-from files_source.accounts import Account, Authentication, distinct
+from files_source.accounts import Account, Authentication
 from files_source.attempts import OnScan
-from files_source.client import TIMEOUT, FilesClient
+from files_source.client import FilesClient
 from files_source.errors import ConfigError
 from files_source.extraction import Extraction
 from files_source.holdings import FILES_TABLE, HISTORY_TABLE, SCANS_TABLE, SOURCE
@@ -21,10 +21,9 @@ from files_source.ledger import SCANS
 from files_source.listing import MAX_LIMIT
 from files_source.progress import OnPage
 from files_source.resources import Cursor, described, every_file, new_files, what_was_done
-from files_source.retries import MAX_RETRIES
 from files_source.scan import WORKERS
 from files_source.schema import FILES
-from files_source.settings import configured_account, configured_accounts, setting
+from files_source.settings import accounts_for, connection, setting, whole_number
 
 OVERLAP: Final = 60
 """Seconds for which a file may still get neighbours before it: created earlier, or in the same second."""
@@ -108,7 +107,7 @@ def openai_files(
         raise ConfigError("a history needs no full refresh: each run of it lists everything")
     if history and created_at is not None:
         raise ConfigError("a history is of all files: leave out the times")
-    whose = _whose(
+    whose = accounts_for(
         client,
         accounts,
         account=account,
@@ -119,22 +118,16 @@ def openai_files(
         headers=headers,
         authentication=authentication,
     )
-    patience = setting("timeout", timeout, float)
-    tries = setting("max_retries", max_retries, int)
     extraction = Extraction(
         accounts=whose,
         client=client,
-        connection={
-            "timeout": TIMEOUT if patience is None else patience,
-            "max_retries": MAX_RETRIES if tries is None else tries,
-            "ca_bundle": setting("ca_bundle", ca_bundle, str),
-        },
+        connection=connection(timeout=timeout, max_retries=max_retries, ca_bundle=ca_bundle),
         purpose=purpose,
-        limit=_number("limit", limit, MAX_LIMIT, least=1, most=MAX_LIMIT),
-        overlap=_number("overlap", overlap, OVERLAP, least=0),
+        limit=whole_number("limit", limit, MAX_LIMIT, least=1, most=MAX_LIMIT),
+        overlap=whole_number("overlap", overlap, OVERLAP, least=0),
         full_refresh=full_refresh,
         loads_once=loads_once,
-        workers=_number("workers", workers, WORKERS, least=1),
+        workers=whole_number("workers", workers, WORKERS, least=1),
         on_page=on_page,
         on_scan=on_scan,
     )
@@ -158,35 +151,6 @@ def openai_files(
         yield from what_was_done(extraction)
 
     return (files_history if history else files), scans
-
-
-def _whose(client: FilesClient | None, accounts: Sequence[Account] | None, **only: Any) -> tuple[Account, ...]:
-    """Return the accounts that are given, or configured, or the one that what is given and configured describes.
-
-    Raises:
-        ConfigError: as `Account` does; or there is none, or two bear one name.
-    """
-    if client is not None:
-        return (client.account,)
-    if accounts is None and all(value is None for value in only.values()):
-        accounts = configured_accounts()
-    if accounts is None:
-        return (configured_account(**only),)
-    return distinct(accounts)
-
-
-def _number(name: str, given: int | None, default: int, *, least: int, most: int | None = None) -> int:
-    """Return a setting that is a whole number.
-
-    Raises:
-        ConfigError: it is out of range.
-    """
-    found = setting(name, given, int)
-    number = default if found is None else found
-    if number < least or (most is not None and number > most):
-        span = f"{least} or more" if most is None else f"{least} to {most}"
-        raise ConfigError(f"{name} is {number}: give {span}")
-    return number
 
 
 def _cursor(given: Cursor | None) -> Cursor:

@@ -39,6 +39,7 @@ PIPELINE: Final = "openai_files"
 DATABASE: Final = "inventory.duckdb"
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+_LISTED_AGAIN: Final = "the next run lists and loads them again"
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -143,16 +144,7 @@ def sync(
         loads_once=place.lock is not None,
         **{name: value for name, value in given.items() if value is not None},
     )
-    with _one_clear_error(place), _alone(place):
-        pipeline = dlt.pipeline(
-            PIPELINE,
-            pipelines_dir=str(place.working_folder),
-            destination=place.destination,
-            dataset_name=DATASET,
-        )
-        discarded = discard_pending(pipeline)
-        forget_lost_tables(pipeline)
-        remove_leftovers(pipeline, alone=place.lock is not None)
+    with opened(place) as (pipeline, discarded):
         try:
             pipeline.run(source)
         except PipelineStepFailed as failed:
@@ -179,6 +171,30 @@ def sync(
 
 
 @contextmanager
+def opened(place: Target, *, after_failure: str = _LISTED_AGAIN) -> Iterator[tuple[dlt.Pipeline, bool]]:
+    """Give the pipeline into a place, alone there and cleared of what a run that died has left, and whether it had.
+
+    Args:
+        after_failure: what becomes of rows that the destination did not take.
+
+    Raises:
+        ConfigError: the place is not configured, or needs a package.
+        LoadError: another run into it is going on, it cannot be opened, or it did not take the rows.
+    """
+    with _one_clear_error(place, after_failure), _alone(place):
+        pipeline = dlt.pipeline(
+            PIPELINE,
+            pipelines_dir=str(place.working_folder),
+            destination=place.destination,
+            dataset_name=DATASET,
+        )
+        discarded = discard_pending(pipeline)
+        forget_lost_tables(pipeline)
+        remove_leftovers(pipeline, alone=place.lock is not None)
+        yield pipeline, discarded
+
+
+@contextmanager
 def _alone(place: Target) -> Iterator[None]:
     """Keep other runs of this machine out of a place.
 
@@ -197,7 +213,7 @@ def _alone(place: Target) -> Iterator[None]:
 
 
 @contextmanager
-def _one_clear_error(place: Target) -> Iterator[None]:
+def _one_clear_error(place: Target, after_failure: str) -> Iterator[None]:
     """Turn what dlt wraps around a failure back into the failure."""
     try:
         yield
@@ -226,8 +242,7 @@ def _one_clear_error(place: Target) -> Iterator[None]:
         if step == "sync":
             raise LoadError(f"{place.name} cannot be opened: {reason}; see to it, and run again") from failed
         raise LoadError(
-            f"{place.name} did not take the rows ({step}): {reason}; what it held is still there, and the next run "
-            "lists and loads them again"
+            f"{place.name} did not take the rows ({step}): {reason}; what it held is still there, and {after_failure}"
         ) from failed
 
 

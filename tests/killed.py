@@ -8,7 +8,9 @@ MOMENT is
     commit-N    between the destination's Nth commit and dlt's note of it
     end         after the last commit, before the load is entered as complete
     state       in a folder, between the state and that entry
-    full-STEP   the disk is full from the beginning of a step on: extract, normalize or load
+    recorded    in a cleanup, between the end of the load and the end of the journal that it was made from
+    full-STEP   the disk is full from the beginning of a step on: extract, normalize or load, or journal, when a
+                cleanup is about to delete its first file
 
 The end is SIGKILL, which nothing can prepare for.
 """
@@ -57,6 +59,7 @@ def main(given: Sequence[str], environment: Mapping[str, str]) -> None:
     from dlt.pipeline.pipeline import Pipeline  # noqa: PLC0415
 
     from files_source import cli, syncing  # noqa: PLC0415 - imports are not what is to be interrupted
+    from files_source.journal import Journal  # noqa: PLC0415
 
     kind, _, which = moment.partition("-")
     with ExitStack() as at_end:
@@ -67,7 +70,10 @@ def main(given: Sequence[str], environment: Mapping[str, str]) -> None:
         elif kind == "state":
             _before(FilesystemClient, "_store_load", _dies(at=1))
         elif kind == "full":
-            _before(Pipeline, which, lambda: _fill_disk(at_end, which))
+            owner, name = (Journal, "begin") if which == "journal" else (Pipeline, which)
+            _before(owner, name, lambda: _fill_disk(at_end, which))
+        elif kind == "recorded":
+            _before(Journal, "drop", _dies(at=1))
         else:
             _before(syncing, "discard_pending", lambda: at_end.callback(_write, _count_operations(die_at=int(moment))))
         cli.main(arguments)

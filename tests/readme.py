@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from files_source.deletions import OUTCOMES
 from files_source.ledger import SCANS
 from files_source.schema import FILES, descriptions
 from files_source.tables import parquet_query
@@ -23,6 +24,7 @@ def written(text: str) -> str:
     made = {
         "columns": columns(FILES),
         "scans": columns(SCANS),
+        "deletions": columns(OUTCOMES),
         "parquet": f"```sql\n{parquet_query()}```\n",
         "help": usage(),
     }

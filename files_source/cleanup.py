@@ -1,0 +1,220 @@
+"""Deleting old files for good: what would go, and then its deletion, each recorded in a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from files_source.accounts import Account
+from files_source.client import FilesClient
+from files_source.errors import ConfigError, DeletionError
+from files_source.listing import MAX_LIMIT
+from files_source.progress import OnPage
+from files_source.recording import Record, recording
+from files_source.scan import WORKERS
+from files_source.settings import accounts_for, connection, whole_number
+from files_source.shortlist import Candidates, find
+from files_source.sweep import OnFile, Sweep, Task, Way, found_out
+from files_source.syncing import DATABASE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned:
+    """What a cleanup did.
+
+    Attributes:
+        to: where it is recorded.
+        files: how many files it was to delete.
+        deleted: how many the server has deleted.
+        gone: how many were not there any more when it was asked.
+        failed: how many are still there, or it is not known whether they are.
+        bytes: the sizes of those deleted and gone, where they are known, together.
+        unknown_size: how many of those are of unknown size.
+        earlier: deletions of a cleanup that was stopped, which this one recorded.
+        open: deletions, of this cleanup or one that was stopped, of which it is not known what came of them.
+        seconds: how long it took.
+        query: a command that looks at the record; None where that depends on the destination.
+    """
+
+    to: str
+    files: int
+    deleted: int
+    gone: int
+    failed: int
+    bytes: int
+    unknown_size: int
+    earlier: int
+    open: int
+    seconds: float
+    query: str | None
+
+
+class CleanedInPart(DeletionError):
+    """Some files could not be deleted, or some accounts not be listed; the other files are deleted.
+
+    Attributes:
+        done: what was done.
+    """
+
+    def __init__(self, message: str, done: Cleaned) -> None:
+        super().__init__(message)
+        self.done = done
+
+
+class Cleanup:
+    """A cleanup of one account or many; making one asks nothing.
+
+        with cleanup.into("inventory.duckdb") as record, cleanup.candidates(older_than=timedelta(days=90)) as found:
+            cleanup.delete(found, record)
+
+    Args:
+        accounts, client, limit, timeout, max_retries, ca_bundle: as `openai_files` takes them.
+        workers: how many accounts are listed at once, and then how many files deleted; 8 by default.
+        whose: further arguments of `openai_files` that say whose files, such as `base_url`.
+
+    Raises:
+        ConfigError: a setting is missing or cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        accounts: Sequence[Account] | None = None,
+        client: FilesClient | None = None,
+        workers: int | None = None,
+        limit: int | None = None,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        ca_bundle: str | None = None,
+        **whose: Any,
+    ) -> None:
+        self._accounts = accounts_for(client, accounts, **whose)
+        self._client = client
+        self._connection = connection(timeout=timeout, max_retries=max_retries, ca_bundle=ca_bundle)
+        self._workers = whole_number("workers", workers, WORKERS, least=1)
+        self._limit = whole_number("limit", limit, MAX_LIMIT, least=1, most=MAX_LIMIT)
+
+    def candidates(
+        self, *, older_than: timedelta | None = None, purpose: str | None = None, on_page: OnPage | None = None
+    ) -> Candidates:
+        """List the files that are older than an age and of a purpose, by what the server says now.
+
+        Args:
+            older_than: by the server's clock; None for files of any age.
+            purpose: None for files of any.
+            on_page: called after each page with the pages and the rows read so far, maybe by several threads.
+
+        Raises:
+            ConfigError: the purpose is empty, or the age negative.
+            FilesSourceError: the listing of the only account failed.
+            AccountsError: that of every account did.
+        """
+        if purpose == "":
+            raise ConfigError("the purpose is empty: name one, or leave it out for all")
+        if older_than is not None and older_than < timedelta(0):
+            raise ConfigError("the age is negative: give one from 0 on")
+        return find(
+            self._accounts,
+            self._connect,
+            older_than=older_than,
+            purpose=purpose,
+            limit=self._limit,
+            workers=self._workers,
+            on_page=on_page,
+        )
+
+    @contextmanager
+    def into(self, to: str = DATABASE) -> Iterator[Record]:
+        """Give the record of deletions in a place, with those of an earlier cleanup that was stopped.
+
+        Args:
+            to: as `sync` takes it.
+
+        Raises:
+            ConfigError: there is no such place, or it is not configured.
+            LoadError: another cleanup into it is going on, or it did not take the rows.
+        """
+        with recording(to) as record:
+            self._find_out(record)
+            if record.journal.decided():
+                with record.opened():
+                    record.load(again=True)
+            yield record
+
+    def delete(self, candidates: Candidates, record: Record, *, on_file: OnFile | None = None) -> Cleaned:
+        """Delete the *candidates* for good, no others, and record each deletion.
+
+        Each is noted on disk before it is asked for. Stopped at any moment, the next cleanup into the
+        same place finds out what became of those that were under way, and records what is not yet.
+        A file that the server refuses to delete leaves the others alone. An account is given up where
+        its key is wrong, or after 8 files in a row of which the server would not say whether they are deleted.
+
+        Args:
+            candidates: as `candidates` gave them.
+            record: as `into` gave it.
+            on_file: called with the number of files tried so far.
+
+        Raises:
+            CleanedInPart: some files are still there, or some accounts could not be listed.
+            ConfigError, LoadError: the place cannot be opened, and nothing is deleted; or it did not
+                take the rows, which the next cleanup into it records.
+        """
+        began = time.monotonic()
+        sweep = Sweep(connect=self._connect, workers=self._workers, on_file=on_file)
+        if candidates.total.files:
+            with record.opened(), ExitStack() as ways:
+                for batch in sweep.batches(candidates, ways):
+                    _delete(batch, sweep, record)
+        total, outcomes = candidates.total.files, sweep.outcomes
+        done = Cleaned(
+            to=record.place.name,
+            files=total,
+            deleted=outcomes["deleted"],
+            gone=outcomes["gone"],
+            failed=total - outcomes["deleted"] - outcomes["gone"],
+            bytes=sweep.bytes,
+            unknown_size=sweep.unknown_size,
+            earlier=record.earlier,
+            open=len(record.journal.undecided()),
+            seconds=time.monotonic() - began,
+            query=record.query,
+        )
+        problems = []
+        if error := candidates.error(outcome="the others were cleaned up"):
+            problems.append(str(error))
+        if done.failed:
+            problems.append(f"{done.failed:,} of {done.files:,} files were not deleted: {sweep.reason}")
+        if problems:
+            raise CleanedInPart("; and ".join(problems), done)
+        return done
+
+    def _find_out(self, record: Record) -> None:
+        """Find out what became of the deletions that were under way when an earlier cleanup was stopped."""
+        with ExitStack() as ways:
+            asked = []
+            for account in self._accounts:
+                whose = account.name, account.server
+                left = [each for each in record.journal.undecided() if (each.account, each.server) == whose]
+                if left:
+                    way = Way(ways.enter_context(self._connect(account)))
+                    asked += [(way, deletion) for deletion in left]
+            for _ in found_out(asked, record.journal, workers=self._workers):
+                pass
+
+    def _connect(self, account: Account) -> AbstractContextManager[FilesClient]:
+        return FilesClient(account, **self._connection) if self._client is None else nullcontext(self._client)
+
+
+def _delete(batch: Sequence[Task], sweep: Sweep, record: Record) -> None:
+    """Delete a batch of files, and record what became of them even where it breaks off."""
+    try:
+        sweep.delete(batch, record.journal)
+    except BaseException:  # Ctrl-C, or a journal that cannot be written
+        record.journal.close()  # what is under way is left to the next cleanup
+        raise
+    finally:
+        record.load()
