@@ -10,7 +10,7 @@ import dlt
 from dlt.common.configuration.exceptions import ConfigurationException
 
 from files_source.account_files import accounts_from
-from files_source.accounts import DEFAULT_NAME, Account, Authentication
+from files_source.accounts import DEFAULT_NAME, Account, Authentication, distinct
 from files_source.client import TIMEOUT, FilesClient
 from files_source.errors import ConfigError
 from files_source.retries import MAX_RETRIES
