@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +24,11 @@ from files_source.syncing import Synced, sync
 YEARS: Final = 3
 
 _SAME_NOW: Final = 1_700_000_000
+MADE_UP_NOW: Final = datetime.fromtimestamp(_SAME_NOW, UTC)
+"""What the clock of `made_up` and `made_up_accounts` shows."""
+
+_SHARES: Final = {"research": 0.6, "support": 0.3, "trial": 0.1}
+"""The accounts of `made_up_accounts`, and how much of all files each has."""
 _NAME: Final = "made-up"
 """The account's name, by which a demo knows a database that a demo made."""
 _ADDED: Final = 120
@@ -41,8 +49,42 @@ def account(files: int) -> Emulator:
 
 def made_up(files: int) -> FilesClient:
     """Return a client of a made-up account that is the same whenever it is asked for; no server is needed."""
-    emulator = _populated(Emulator(clock=Clock(_SAME_NOW)), files)
+    return connected(_populated(Emulator(clock=Clock(_SAME_NOW)), files))
+
+
+def connected(emulator: Emulator) -> FilesClient:
+    """Return a client of an account in memory; no server is needed."""
     return FilesClient(Account(base_url="http://made-up/v1"), transport=httpx.WSGITransport(app=emulator))
+
+
+@contextmanager
+def made_up_accounts(files: int) -> Iterator[list[Account]]:
+    """Serve three accounts of so many files together, the same ones each time, while the context lasts."""
+    with ExitStack() as served:
+        accounts = []
+        for seed, (name, share) in enumerate(_SHARES.items()):
+            emulator = _populated(Emulator(clock=Clock(_SAME_NOW), seed=seed), round(files * share))
+            accounts.append(Account(name=name, base_url=served.enter_context(emulator.serve()).url))
+        yield accounts
+
+
+def tidy_up(emulator: Emulator) -> None:
+    """Change an account as its owner would who needs room: nothing that a history tells is missing.
+
+    A tenth of its files, the oldest, are deleted, the next tenth get an expiry in ten days, one in a
+    hundred expires, and one in fifty is uploaded.
+    """
+    now = int(emulator.clock())
+    ids = emulator.ids()
+    tenth = len(ids) // 10
+    for file_id in ids[:tenth]:
+        emulator.remove(file_id)
+    for file_id in ids[tenth : 2 * tenth]:
+        emulator.change(file_id, expires_at=now + 10 * 86_400)
+    for file_id in ids[-(tenth // 10) :]:
+        emulator.change(file_id, expires_at=now - 1)
+    for number in range(tenth // 5):
+        emulator.add(created_at=now, purpose="user_data", size=2_000_000, filename=f"report_{number:03}.pdf")
 
 
 def demo(to: Path, *, files: int) -> None:
