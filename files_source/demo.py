@@ -69,10 +69,10 @@ def made_up_accounts(files: int) -> Iterator[list[Account]]:
 
 
 def tidy_up(emulator: Emulator) -> None:
-    """Change an account as its owner would who needs room: nothing that a history tells is missing.
+    """Change an account as one does who needs room, so that a history has something of everything to tell.
 
-    A tenth of its files, the oldest, are deleted, the next tenth get an expiry in ten days, one in a
-    hundred expires, and one in fifty is uploaded.
+    A tenth of its files, the oldest, are deleted, the next tenth will expire in ten days, a hundredth,
+    the newest, expire at once, and a fiftieth as many are uploaded.
     """
     now = int(emulator.clock())
     ids = emulator.ids()

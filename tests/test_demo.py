@@ -4,14 +4,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from files_source import demo
-from files_source.demo import YEARS, account, made_up
+from files_source import changes, demo, read_files
+from files_source.demo import MADE_UP_NOW, YEARS, account, connected, made_up, made_up_accounts, tidy_up
 from files_source.destinations import target
 from tests.commands import Ended, run
 from tests.conftest import loaded
@@ -125,8 +124,33 @@ def test_a_made_up_account_is_the_same_whenever_it_is_asked_for():
         page = client.page()
 
         assert page.files == again.page().files
-        assert page.date == datetime.fromtimestamp(demo._SAME_NOW, UTC)
+        assert page.date == MADE_UP_NOW
         assert client.account == again.account
+
+
+def test_made_up_accounts_are_the_same_whenever_they_are_served():
+    """Three of different sizes, which share no file; each is at its own address only while the context lasts."""
+    with made_up_accounts(500) as accounts:
+        files = read_files(accounts=accounts)
+    with made_up_accounts(500) as accounts:
+        again = read_files(accounts=accounts)
+
+    assert dict(files.group_by("account").len().iter_rows()) == {"research": 300, "support": 150, "trial": 50}
+    assert files["id"].n_unique() == 500
+    assert files.sort("account", "id").equals(again.sort("account", "id"))
+    assert files["created_at"].max() < MADE_UP_NOW
+
+
+def test_tidying_up_leaves_a_history_of_everything():
+    """Files are deleted, expire, are given an expiry, and come."""
+    emulator = account(1_000)
+    with connected(emulator) as client:
+        before = read_files(client=client)
+        tidy_up(emulator)
+        happened = changes(before, read_files(client=client))
+
+    assert dict(happened.group_by("change").len().iter_rows()) == {"created": 20, "changed": 100, "deleted": 110}
+    assert happened.filter(change="changed")["changed"].to_list() == [["expires_at"]] * 100
 
 
 def usage(story: list[str]) -> dict[str, int]:
