@@ -401,6 +401,19 @@ class TestRecorded:
         assert recorded(place) == sorted([*old, "file-new"])
         assert loaded(place) == sorted({*everything, "file-new"} - set(old))
 
+    def test_a_destination_that_cannot_be_read_back_gets_what_is_known(
+        self, emulator: Emulator, command: Command, monkeypatch: pytest.MonkeyPatch
+    ):
+        """What it has already is not known then."""
+        monkeypatch.setenv("DESTINATION__DUMMY__COMPLETED_PROB", "1")
+        emulator.add(created_at=NOW - 91 * DAY)
+        emulator.fail(cut(done=True), **DELETE)
+
+        done = command(*FOR_GOOD, "--to", "dummy")
+
+        assert (done.status, done.lines[-1].partition(" in ")[0]) == (0, "0 files deleted, 1 gone already")
+        assert not journal_of("dummy").exists()
+
     def test_a_table_that_was_dropped_is_made_again(self, emulator: Emulator, command: Command):
         """Though dlt has noted that there is one."""
         emulator.add(created_at=NOW - 91 * DAY)
@@ -810,6 +823,20 @@ class TestUnderWay:
         command("cleanup", "--purpose", "none", "--delete", "--yes", "--to", place)
         assert recorded(place) == [file_id]
         assert not journal_of(place).exists()
+
+    def test_one_that_the_server_says_nothing_about_stays_open(self, emulator: Emulator, command: Command):
+        """Nothing is recorded that is not known, and nothing forgotten."""
+        place = "inventory.duckdb"
+        file_id = self.stop(emulator, place, done_and_hanging)
+        emulator.fail(status(500), times=None, path="/v1/files/*")
+
+        told = command("--max-retries", "0", *FOR_GOOD, "--json")
+
+        assert told.status == 0
+        assert json.loads(told.out)["open"] == 1
+        emulator.recover()
+        assert command(*FOR_GOOD).status == 0
+        assert recorded(place) == [file_id]
 
     def test_after_an_hour_it_is_forgotten(self, emulator: Emulator, command: Command):
         """No server takes that long."""
