@@ -124,7 +124,8 @@ def find(
             yield account, spool
 
     listings = [listing(account, shared.part() if shared else None) for account in accounts]
-    found = dict(merged(listings, workers=workers, ahead=len(accounts)))
+    ended = dict(merged(listings, workers=workers, ahead=len(accounts)))
+    found = {account: ended[account] for account in accounts}
     errors = {account.name: result for account, result in found.items() if isinstance(result, FilesSourceError)}
     failures = {name: str(error) for name, error in errors.items()}
     if len(failures) == len(accounts):
@@ -133,8 +134,7 @@ def find(
             if len(accounts) == 1
             else AccountsError(failures, of=len(accounts), outcome="nothing was listed")
         )
-    spools = {account: found[account] for account in accounts}
-    return Candidates({account: spool for account, spool in spools.items() if isinstance(spool, Spool)}, failures)
+    return Candidates({account: spool for account, spool in found.items() if isinstance(spool, Spool)}, failures)
 
 
 def old_files(
