@@ -6,12 +6,13 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable
 from contextlib import closing
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Semaphore, Thread
 from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
 
+_POLL: Final = 0.5
 _PATIENCE: Final = 1.0
 """Seconds for what is under way to come to an end, so that its connections are closed in good order."""
 
@@ -40,7 +41,10 @@ def merged(
             thread.start()
             left = started = started + 1
         while left:
-            found = crew.found.get()
+            try:
+                found = crew.found.get(timeout=_POLL)
+            except Empty:  # so that Ctrl-C is heard that came just before the wait began
+                continue
             if isinstance(found, BaseException):
                 raise found
             if not found:

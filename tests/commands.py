@@ -59,7 +59,10 @@ def start(*arguments: str, **settings: object) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> Ended:
     """Wait for the end of a command."""
     with process:
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()  # one that has not ended would be waited for without end
     return Ended(process.returncode, out, err)
 
 
