@@ -72,7 +72,7 @@ def accounts() -> Inventory:
     of_one = busy(4_000)
     sizes = pl.when(pl.int_range(pl.len()) % 20 == 0).then(pl.col("bytes") * 4_000).otherwise("bytes")
     names = pl.format("team-{}", pl.int_range(pl.len()) % 20)
-    files = of_one.files.with_columns(account=names, bytes=sizes)
+    files = of_one.files.reverse().with_columns(account=names, bytes=sizes)
     return Inventory(files=files, place="lake/", basis="files", purpose=None)
 
 
