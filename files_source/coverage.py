@@ -12,7 +12,8 @@ from typing import Final, TypedDict
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from files_source.order import Order
+from files_source.order import microseconds
+from files_source.schema import FILES
 
 _RUNGS: Final = 32
 """The most files that a ladder remembers."""
@@ -34,7 +35,7 @@ class Span:
 
     def holds(self, files: pa.Table) -> pa.ChunkedArray:
         """Return which of *files* lie in the span: one truth value a row."""
-        times = files.column("created_at").cast(pa.int64())
+        times = microseconds(files)
         inside = pa.chunked_array([pa.repeat(pa.scalar(value=True), files.num_rows)])
         if self.since is not None:
             inside = pc.and_(inside, pc.greater_equal(times, self.since))
@@ -139,44 +140,43 @@ class Coverage:
         return [span for span in self.spans if span.purpose in (None, purpose)]
 
 
-def newest(files: pa.Table, order: Order) -> pa.Table:
-    """Return the part of a listing that a ladder can reach: its newest files, in the listing's order."""
-    return files.slice(max(0, files.num_rows - _REACH)) if order == "asc" else files.slice(0, _REACH)
-
-
 class Newest:
-    """Keeps the part of a listing that a ladder can reach, whatever order its pages come in."""
+    """Keeps the part of a listing that a ladder can reach, whatever order its pages come in.
+
+    Attributes:
+        COLUMNS: what is kept of a page; it may have others.
+    """
+
+    COLUMNS: Final = ("id", "created_at")
 
     def __init__(self) -> None:
-        self._parts: list[pa.Table] = []
+        self._parts = [FILES.empty_table().select(self.COLUMNS)]
         self._least = float("-inf")
 
     def add(self, files: pa.Table) -> None:
-        """Look at the next page, of which the columns `id` and `created_at` are kept."""
-        times = files.column("created_at").cast(pa.int64())
-        if not self._parts:
-            self._parts.append(files.slice(0, 0))
-        if files.num_rows and pc.max(times).as_py() >= self._least:
+        """Look at the next page."""
+        times = microseconds(files)
+        if len(times) and pc.max(times).as_py() >= self._least:
+            files = files.select(self.COLUMNS)
             is_ascending = times[0].as_py() <= times[-1].as_py()
-            self._parts.append(files if is_ascending else files.take(pa.array(range(files.num_rows)[::-1], pa.int64())))
+            self._parts.append(files if is_ascending else files.take(pa.array(range(len(times))[::-1], pa.int64())))
         if sum(part.num_rows for part in self._parts) > 2 * _REACH:
-            kept = self.ascending()
-            self._parts, self._least = [kept], kept.column("created_at").cast(pa.int64())[0].as_py()
+            kept = self._ascending()
+            self._parts, self._least = [kept], microseconds(kept)[0].as_py()
 
-    def ascending(self) -> pa.Table:
+    def rungs(self) -> tuple[Rung, ...]:
+        """Pick the rungs of a ladder: the newest file, then 1, 3, 7, ... before it."""
+        files = self._ascending()
+        positions = [files.num_rows - 2**step for step in range(files.num_rows.bit_length())]
+        picked = files.take(pa.array(positions, pa.int64()))
+        return tuple(
+            Rung(*rung) for rung in zip(picked.column("id").to_pylist(), microseconds(picked).to_pylist(), strict=True)
+        )
+
+    def _ascending(self) -> pa.Table:
         """Return the newest files, oldest first."""
         files = pa.concat_tables(self._parts)
         return files.take(pc.sort_indices(files, [("created_at", "ascending")])[-_REACH:])
-
-
-def rungs(files: pa.Table, order: Order) -> tuple[Rung, ...]:
-    """Pick the rungs of a ladder out of a listing's newest files: the newest, then 1, 3, 7, ... before it."""
-    positions = [2**step - 1 for step in range(files.num_rows.bit_length())]
-    if order == "asc":
-        positions = [files.num_rows - 1 - position for position in positions]
-    picked = files.take(pa.array(positions, pa.int64()))
-    times = picked.column("created_at").cast(pa.int64()).to_pylist()
-    return tuple(Rung(*rung) for rung in zip(picked.column("id").to_pylist(), times, strict=True))
 
 
 def _thinned(newest_first: list[Rung]) -> tuple[Rung, ...]:

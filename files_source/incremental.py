@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Final, cast
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from files_source.client import FilesClient
-from files_source.coverage import Coverage, Newest, Rung, Span, newest, rungs
+from files_source.coverage import Coverage, Newest, Rung, Span
 from files_source.decoding import Page
 from files_source.errors import ApiError, ConfigError
 from files_source.listing import GONE, MAX_LIMIT
-from files_source.order import Order, Seen, is_ordered
+from files_source.order import Order, Seen, is_ordered, microseconds
 from files_source.progress import OnPage, Progress, gathered
 from files_source.scan import WORKERS, Scan
 from files_source.schema import FILES
-
-_KNOWN: Final = pa.schema([FILES.field("id"), FILES.field("created_at")])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,18 +96,18 @@ class Increment:
 
     def _walked(self, pages: Iterator[Page], order: Order, start: Span) -> Iterator[pa.Table]:
         """Yield what is wanted of a listing, one page after the other, until it is past its end."""
-        edge, tail, seen = FILES.empty_table(), _KNOWN.empty_table(), Seen(order)
+        edge, tail, seen = FILES.empty_table(), Newest(), Seen(order)
         for page in pages:
             self.progress.take(page)
             self._check_strangers(page.files, start)
             seen.add(page.files)
-            tail = newest(pa.concat_tables([tail, self._final(page.files)]), order)
+            tail.add(self._final(page.files))
             yield from self._lacking(page.files)
             edge = page.files.slice(page.files.num_rows - 1) if page.files.num_rows else edge
             if seen.proven and self._is_past_end(edge, start, order):
                 break
         self.is_distinct = seen.ordered and not seen.tied
-        self._reach(rungs(tail, order) if seen.ordered else (), ascending=order == "asc" and seen.proven)
+        self._reach(tail.rungs() if seen.ordered else (), ascending=order == "asc" and seen.proven)
 
     def _scanned(self) -> Iterator[pa.Table]:
         """Yield what is wanted of a complete listing."""
@@ -127,7 +125,7 @@ class Increment:
             tail.add(self._final(page.files))
             yield from self._lacking(page.files)
         self.borders, self.is_distinct = scan.borders, scan.is_distinct
-        self._reach(rungs(tail.ascending(), "asc") if scan.is_ordered else (), ascending=scan.is_proven)
+        self._reach(tail.rungs() if scan.is_ordered else (), ascending=scan.is_proven)
 
     def _lacking(self, files: pa.Table) -> Iterator[pa.Table]:
         """Yield those of *files* that the destination lacks, if there are any."""
@@ -167,7 +165,7 @@ class Increment:
 
         Files of one second prove no order, so among them the server's order must have been seen before.
         """
-        if not files.num_rows or not is_ordered(files, "asc") or _microseconds(files) < rung.created_at:
+        if not files.num_rows or not is_ordered(files, "asc") or _first_time(files) < rung.created_at:
             return False
         proving = [file.file_id for file in later if self.coverage.ascending or file.created_at > rung.created_at]
         return bool(pc.any(pc.is_in(files.column("id"), pa.array(proving, pa.string()))).as_py())
@@ -201,8 +199,8 @@ class Increment:
         return settled if self.asked.until is None else min(settled, self.asked.until)
 
     def _final(self, files: pa.Table) -> pa.Table:
-        """Return id and time of the files that get no more neighbours before them."""
-        known = files.select(_KNOWN.names)
+        """Return what a ladder needs of the files that get no more neighbours before them."""
+        known = files.select(Newest.COLUMNS)
         return known.filter(Span(None, None, self.until).holds(known))
 
     def _counts(self, files: pa.Table) -> pa.ChunkedArray:
@@ -210,15 +208,15 @@ class Increment:
         return counts if self.merges else pc.and_(counts, Span(None, None, self.until).holds(files))
 
     def _is_past_end(self, edge: pa.Table, start: Span, order: Order) -> bool:
-        created_at = _microseconds(edge)
+        created_at = _first_time(edge)
         if order == "desc":
             return start.since is not None and created_at < start.since
         end = self.asked.until if self.merges else self.until
         return end is not None and created_at >= end
 
 
-def _microseconds(files: pa.Table) -> int:
-    return cast(int, files.column("created_at").cast(pa.int64())[0].as_py())
+def _first_time(files: pa.Table) -> int:
+    return cast(int, microseconds(files)[0].as_py())
 
 
 def _outline(coverage: Coverage) -> tuple[frozenset[object], frozenset[str]]:

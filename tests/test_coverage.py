@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from files_source.coverage import Coverage, Rung, Span, newest, rungs
+from files_source.coverage import Coverage, Newest, Rung, Span
 from files_source.order import Order
 from files_source.schema import FILES
 
@@ -63,8 +63,9 @@ def listing(files: Iterable[tuple[str, str, int]]) -> pa.Table:
 def numbered(count: int, order: Order) -> pa.Table:
     """List *count* files, of which number 0 is the newest."""
     numbers = range(count) if order == "desc" else range(count)[::-1]
-    times = pa.array([count - number for number in numbers], pa.int64()).cast(FILES.field("created_at").type)
-    return pa.table({"id": pa.array(map(str, numbers), pa.string()), "created_at": times})
+    times = pa.array([count - number for number in numbers], pa.int64())
+    fields = [FILES.field(name) for name in Newest.COLUMNS]
+    return pa.table([pa.array(map(str, numbers), pa.string()), times.cast(fields[1].type)], schema=pa.schema(fields))
 
 
 EVERY_INSTANT = listing((f"{purpose}{at}", purpose, at) for purpose in PURPOSES for at in TIMELINE)
@@ -208,26 +209,28 @@ def test_without_a_memory_nothing_is_held():
 )
 def test_rungs_lie_ever_further_apart(order: Order, count: int, positions: list[int]):
     """A ladder is the newest file, then the 1st, 3rd, 7th before it, newest first in either order."""
-    files = numbered(count, order)
+    kept = Newest()
 
-    ladder = rungs(files, order)
+    kept.add(numbered(count, order))
 
-    assert ladder == tuple(Rung(str(position), count - position) for position in positions)
+    assert kept.rungs() == tuple(Rung(str(position), count - position) for position in positions)
 
 
 @given(
-    count=st.sampled_from([0, 1, 900, REACH - 1, REACH, REACH + 9_000]), size=st.integers(4_000, 70_000), order=orders
+    count=st.sampled_from([0, 1, 900, REACH - 1, REACH, REACH + 9_000, 3 * REACH]),
+    size=st.integers(4_000, 70_000),
+    order=orders,
+    data=st.data(),
 )
-def test_a_ladder_does_not_need_the_whole_listing(count: int, size: int, order: Order):
-    """The newest files, kept page by page, give the same first rungs as all files at once."""
-    files = numbered(count, order)
+def test_a_ladder_is_the_same_however_its_pages_come_in(count: int, size: int, order: Order, data: st.DataObject):
+    """The pages of a listing, in any order, give the rungs that its order says, as far down as a ladder reaches."""
+    files, kept = numbered(count, order), Newest()
 
-    kept = files.slice(0, 0)
-    for start in range(0, count, size):
-        kept = newest(pa.concat_tables([kept, files.slice(start, size)]), order)
+    for start in data.draw(st.permutations(range(0, count, size))):
+        kept.add(files.slice(start, size))
 
-    assert kept.num_rows <= REACH
-    assert rungs(kept, order) == rungs(files, order)[: REACH.bit_length()]
+    reached = [2**step - 1 for step in range(min(count, REACH).bit_length())]
+    assert kept.rungs() == tuple(Rung(str(position), count - position) for position in reached)
 
 
 @given(st.lists(ladders, max_size=5))
