@@ -53,8 +53,8 @@ def read_files(
 
     Args:
         place: where `sync` loaded files to: `PATH.duckdb`, `DIR/`, `parquet:URL`, a URL, or the name
-            of a dlt destination. Then every file that was ever loaded is read from there or, where
-            it keeps only a history, those that the last complete scans found. Nothing is listed;
+            of a dlt destination. Then nothing is listed: the files are read that are still there as
+            far as the place knows, without those that a history run found gone or a cleanup deleted.
             *purpose*, *since*, *until*, *order* and *max_items* may go with it.
         api_key, base_url, organization, project, headers, authentication: whose files; see
             `accounts.Account`. What is not given comes from the `OPENAI_*` variables.
@@ -200,13 +200,13 @@ def _stored(
     max_items: int | None,
     **listing: object,
 ) -> pl.LazyFrame:
-    from files_source.tables import scan_listed  # noqa: PLC0415 - imports DuckDB, which a listing need not wait for
+    from files_source.tables import scan_stored  # noqa: PLC0415 - imports DuckDB, which a listing need not wait for
 
     ignored = [name for name, value in listing.items() if value is not None]
     if ignored:
         raise ConfigError(f"nothing is listed where files are read from a place: leave out {', '.join(ignored)}")
     bounds = wanted(purpose, since, until, order, max_items)
-    rows = scan_listed(place)
+    rows = scan_stored(place)
     if purpose is not None:
         rows = rows.filter(pl.col("purpose") == purpose)
     if bounds.since is not None:

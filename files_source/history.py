@@ -17,6 +17,7 @@ Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 _KEY: Final = ("account", "id")
 _VALUES: Final = tuple(name for name in FILES.names if name not in _KEY)
 _AFTER: Final = ":after"
+_COVERED: Final = ":covered"
 
 
 def current(history: Frame) -> Frame:
@@ -41,15 +42,37 @@ def as_of_snapshots(snapshots: Frame, scans: Frame, *, at: datetime) -> Frame:
     that started last. So a scan of one purpose replaces that purpose's rows only, an account that
     was emptied has none, and a scan that failed changes nothing.
     """
-    done = scans.filter(pl.col("mode") == "history", pl.col("complete"), pl.col("finished_at") <= utc(at))
-    latest = pl.col("started_at").max()
-    of_all = done.filter(pl.col("purpose").is_null()).group_by("account").agg(latest.alias(":of_all"))
-    of_one = done.group_by("account", "purpose").agg(latest.alias(":of_one"))
-    return (
-        snapshots.join(of_all, on="account", how="left", maintain_order="left")
-        .join(of_one, on=["account", "purpose"], how="left", maintain_order="left")
-        .filter(pl.col("snapshot_at") == pl.max_horizontal(":of_all", ":of_one"))
-        .drop(":of_all", ":of_one")
+    done = scans.filter(pl.col("finished_at") <= utc(at))
+    return _covered(snapshots, done, "started_at").filter(pl.col("snapshot_at") == pl.col(_COVERED)).drop(_COVERED)
+
+
+def still_there(listed: Frame, inventory: Frame, scans: Frame) -> Frame:
+    """Return the files that are there as far as is known: by complete scans where there were any.
+
+    Args:
+        listed: the table `files`, which is what was ever listed, deleted or not.
+        inventory: what `current` or `as_of_snapshots` keeps: what the last complete scans found.
+        scans: the ledger.
+
+    Returns:
+        The rows of *inventory*, and those of *listed* that it could not hold: of an account or a
+        purpose that no complete scan has covered, or created since the last one that did.
+    """
+    covered = _covered(listed, scans, "watermark")
+    since = pl.col(_COVERED).is_null() | (pl.col("created_at") >= pl.col(_COVERED))
+    rest = covered.filter(since).drop(_COVERED).join(inventory, on=_KEY, how="anti")
+    return pl.concat([inventory.select(FILES.names), rest.select(FILES.names)])
+
+
+def checked_at(files: Frame, scans: Frame) -> Frame:
+    """Return one row with `checked_at`, the instant since which each of *files* has been covered by a complete scan.
+
+    It is when the earliest began of those that covered them last; null where one has not been
+    covered, or there are no files.
+    """
+    covered = pl.col(_COVERED)
+    return _covered(files, scans, "started_at").select(
+        pl.when(covered.is_not_null().all()).then(covered.min()).alias("checked_at")
     )
 
 
@@ -82,6 +105,20 @@ def changes(before: Frame, after: Frame) -> Frame:
         )
         .select("change", *FILES.names, "changed")
         .sort(_KEY)
+    )
+
+
+def _covered(files: Frame, scans: Frame, column: str) -> Frame:
+    """Add what the last complete history scan of a file's account and purpose says in *column*; null without one."""
+    complete = scans.filter(pl.col("mode") == "history", pl.col("complete"))
+    last = pl.col(column).max()
+    of_all = complete.filter(pl.col("purpose").is_null()).group_by("account").agg(last.alias(":of_all"))
+    of_one = complete.group_by("account", "purpose").agg(last.alias(":of_one"))
+    return (
+        files.join(of_all, on="account", how="left", maintain_order="left")
+        .join(of_one, on=["account", "purpose"], how="left", maintain_order="left")
+        .with_columns(pl.max_horizontal(":of_all", ":of_one").alias(_COVERED))
+        .drop(":of_all", ":of_one")
     )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, cast
 
 import polars as pl
 import pyarrow as pa
 
 from files_source.client import FilesClient
-from files_source.errors import ConfigError
+from files_source.history import checked_at
 from files_source.progress import OnPage
 from files_source.scan import Scan
 from files_source.schema import FILES
-from files_source.tables import read_inventory, read_table
+from files_source.stored import opened
+from files_source.tables import known_files
 
 Basis = Literal["history", "files", "live"]
 
@@ -25,32 +27,33 @@ class Inventory:
     Attributes:
         files: the columns of FILES, one row a file.
         place: where they were read, or the server's base URL.
-        basis: 'history' for what the last complete scan found, 'files' for all that was ever listed,
-            deleted or not, 'live' for what the account lists now.
+        basis: 'history' where complete scans have covered all of them, 'files' where what was
+            deleted by others may count among them, 'live' for what the account lists now.
         purpose: the only one they are of; None for all.
+        checked_at: since when scans have covered all of them; None where the basis is no history.
     """
 
     files: pl.DataFrame
     place: str
     basis: Basis
     purpose: str | None
+    checked_at: datetime | None = None
 
 
 def stored(place: str, *, purpose: str | None = None) -> Inventory:
-    """Return what was loaded into a place, as `read_table` takes it: what its history says, or else its `files`.
+    """Return what is still there of what was loaded into a place, as far as that knows; see `tables.known_files`.
 
     Raises:
-        ConfigError: the place is not there, or holds neither.
+        ConfigError: the place is not there, or holds no files.
         LoadError: it cannot be read.
     """
-    basis: Basis = "history"
-    try:
-        files = read_inventory(place)
-    except ConfigError:
-        files, basis = read_table(place), "files"
-    if purpose is not None:
-        files = files.filter(pl.col("purpose") == purpose)
-    return Inventory(files=files, place=place, basis=basis, purpose=purpose)
+    with opened(place) as read:
+        known = known_files(place, read)
+        files = (known if purpose is None else known.filter(pl.col("purpose") == purpose)).collect()
+        scans = read("scans")
+        checked = None if scans is None else checked_at(files, scans.collect()).item()
+    basis: Basis = "files" if checked is None else "history"
+    return Inventory(files=files, place=place, basis=basis, purpose=purpose, checked_at=checked)
 
 
 def listed(client: FilesClient, *, purpose: str | None = None, on_page: OnPage | None = None) -> Inventory:

@@ -22,7 +22,7 @@ from files_source.tables import read_table
 from files_source.usage_tables import Answers, answers
 
 _WHENCE: Final[dict[Basis, str]] = {
-    "history": "as found in {place} by its last history run",
+    "history": "as found in {place}, checked by a history run at {checked:%Y-%m-%d %H:%M} UTC",
     "files": "as loaded into {place}; what was deleted since may count: files-source sync --history tells",
     "live": "as listed by {place}",
 }
@@ -42,7 +42,8 @@ def report(inventory: Inventory, *, now: datetime, history: pl.DataFrame | None 
     told = answers(inventory, now=now)
     files = usage.unexpired(inventory.files, now=now)
     of = "" if inventory.purpose is None else f" of purpose {shortened(inventory.purpose, NAME)}"
-    whence = _WHENCE[inventory.basis].format(place=shortened(_without_secrets(inventory.place), 2 * NAME))
+    place = shortened(_without_secrets(inventory.place), 2 * NAME)
+    whence = _WHENCE[inventory.basis].format(place=place, checked=inventory.checked_at)
     return page.html(
         title=f"Stored files{of}",
         whence=f"{now:%Y-%m-%d %H:%M} UTC, {whence}.",

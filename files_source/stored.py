@@ -58,8 +58,7 @@ def _database(path: Path) -> Iterator[Read]:
     if not path.exists():
         raise ConfigError(f"{path} is not there: load something into it first, or correct the path")
     with _one_clear_error(str(path)), duckdb.connect(str(path), read_only=True) as database:
-        database.execute("SET TimeZone = 'UTC'")
-        yield partial(_table, database)
+        yield partial(_table, database) if _has_finished(database) else _nothing
 
 
 @contextmanager
@@ -106,21 +105,41 @@ def _reader(place: str, client: JobClientBase) -> Read:
     raise ConfigError(f"{place} cannot be read back: dlt has no SQL for it")
 
 
-def _table(database: duckdb.DuckDBPyConnection, table: str) -> pl.LazyFrame | None:
-    name = table.replace('"', '""')
+def _has_finished(database: duckdb.DuckDBPyConnection) -> bool:
+    """Tell whether a load was ever finished: of a first one that died, some of the rows may be there."""
     try:
-        rows = database.sql(f'FROM {DATASET}."{name}"')
+        return bool(database.execute(f"SELECT count(*) FROM {DATASET}._dlt_loads WHERE status = 0").fetchall()[0][0])
+    except duckdb.CatalogException:  # it was not made by dlt
+        return True
+
+
+def _nothing(_table: str) -> None:
+    return None
+
+
+def _table(database: duckdb.DuckDBPyConnection, table: str) -> pl.LazyFrame | None:
+    try:
+        schema = _frame(_rows_of(database, table).limit(0)).schema
     except duckdb.CatalogException:
         return None
 
     def read(
         columns: list[str] | None, predicate: pl.Expr | None, count: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
+        rows = _rows_of(database, table)
         wanted = rows if columns is None else rows.select(*map(duckdb.ColumnExpression, columns))
         found = _frame(wanted if count is None else wanted.limit(count))
         yield found if predicate is None else found.filter(predicate)
 
-    return _without_bookkeeping(register_io_source(read, schema=_frame(rows.limit(0)).schema))
+    return _without_bookkeeping(register_io_source(read, schema=schema))
+
+
+def _rows_of(database: duckdb.DuckDBPyConnection, table: str) -> duckdb.DuckDBPyRelation:
+    """Return a table on a connection of its own: polars reads several at once."""
+    name = table.replace('"', '""')
+    own = database.cursor()
+    own.execute("SET TimeZone = 'UTC'")
+    return own.sql(f'FROM {DATASET}."{name}"')
 
 
 def _frame(rows: duckdb.DuckDBPyRelation) -> pl.DataFrame:

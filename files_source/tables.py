@@ -10,7 +10,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from files_source.errors import ConfigError
-from files_source.history import as_of, as_of_snapshots
+from files_source.history import as_of, as_of_snapshots, still_there
 from files_source.places import DATASET, place_of
 from files_source.schema import FILES
 from files_source.stored import LOAD, Read, opened
@@ -26,7 +26,7 @@ def read_table(place: str, table: str = "files") -> pl.DataFrame:
         place: as `sync` takes it: `PATH.duckdb`, `DIR/`, `parquet:URL`, a URL, or the name of a dlt
             destination. Of Parquet only the loads that were finished are read; a column that an
             older file lacks is null in its rows.
-        table: `files`, `files_history`, `files_snapshots` or `scans`.
+        table: `files`, `files_history`, `files_snapshots`, `scans` or `deletions`.
 
     Raises:
         ConfigError: the place, or the table, is not there.
@@ -39,12 +39,11 @@ def read_table(place: str, table: str = "files") -> pl.DataFrame:
         return rows.collect()
 
 
-def scan_listed(place: str) -> pl.LazyFrame:
-    """Return every file that was loaded into a place, with the columns of FILES, in no particular order.
+def scan_stored(place: str) -> pl.LazyFrame:
+    """Return the files of a place that are still there as far as it knows: `known_files`, in no particular order.
 
-    Where a place keeps only a history, they are those that its last complete scans found. It is not
-    opened before the frame is collected: what was loaded meanwhile is there then. Of Parquet only
-    what is needed is read.
+    The place is not opened before the frame is collected: what was loaded meanwhile is there then.
+    Of Parquet only what is needed is read.
 
     Raises (when it is collected): as `read_table` does.
     """
@@ -53,17 +52,35 @@ def scan_listed(place: str) -> pl.LazyFrame:
         columns: list[str] | None, predicate: pl.Expr | None, count: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
         with opened(place) as read_lazily:
-            found = read_lazily("files")
-            if found is None:
-                found = _inventory(read_lazily, _END_OF_TIME)
-            if found is None:
-                raise _no_table(place, "files")
-            rows = pl.concat([_NO_FILES.lazy(), found], how="diagonal").select(FILES.names)
+            rows = known_files(place, read_lazily)
             rows = rows if count is None else rows.head(count)
             rows = rows if predicate is None else rows.filter(predicate)
             yield (rows if columns is None else rows.select(columns)).collect()
 
     return register_io_source(read, schema=_NO_FILES.schema)
+
+
+def known_files(place: str, read: Read) -> pl.LazyFrame:
+    """Return the files that are still there as far as a place knows, with the columns of FILES.
+
+    They are what `history.still_there` says, without those that a cleanup has deleted. Where no
+    history run was made, nothing is known of what others have deleted.
+
+    Raises:
+        ConfigError: the place holds neither files nor a history.
+    """
+    listed, inventory, scans = read("files"), _inventory(read, _END_OF_TIME), read("scans")
+    found = listed if inventory is None else inventory
+    if found is None:
+        raise _no_table(place, "files")
+    found = _complete(found)
+    if listed is not None and inventory is not None and scans is not None:
+        found = still_there(_complete(listed), found, scans)
+    deletions = read("deletions")
+    if deletions is None:
+        return found
+    deleted = deletions.filter(pl.col("deleted_at").is_not_null())
+    return found.join(deleted, on=["account", "id"], how="anti", maintain_order="left")
 
 
 def read_inventory(place: str, *, at: datetime | None = None) -> pl.DataFrame:
@@ -86,7 +103,7 @@ def read_inventory(place: str, *, at: datetime | None = None) -> pl.DataFrame:
         rows = _inventory(read, at)
         if rows is None:
             raise ConfigError(f"{place} keeps no history: make a history run into it first; read_table reads the rest")
-        return pl.concat([_NO_FILES.lazy(), rows], how="diagonal").select(FILES.names).collect()
+        return _complete(rows).collect()
 
 
 def parquet_query(folder: str = "lake/", table: str = "files") -> str:
@@ -114,6 +131,11 @@ def _inventory(read: Read, at: datetime) -> pl.LazyFrame | None:
     scans = read("scans")  # before the snapshots: a run in between is then left out, not taken for an empty one
     snapshots = read("files_snapshots")
     return None if snapshots is None or scans is None else as_of_snapshots(snapshots, scans, at=at)
+
+
+def _complete(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Return rows with the columns of FILES, null where an older table lacks one."""
+    return pl.concat([_NO_FILES.lazy(), rows], how="diagonal").select(FILES.names)
 
 
 def _no_table(place: str, table: str) -> ConfigError:

@@ -29,7 +29,7 @@ _WITHOUT_BAR: Final = 60
 """Columns of a screen that names and numbers come first on."""
 _NUMBERS: Final = frozenset({"files", "size", "share", "size unknown", "to free", "copies", "of size", "a day", "full"})
 _WHENCE: Final[dict[Basis, str]] = {
-    "history": "in {place}, by its last history run",
+    "history": "in {place}, as checked by a history run at {checked:%Y-%m-%d %H:%M}Z",
     "files": "loaded into {place}; what was deleted since may count: sync --history tells",
     "live": "at {place} now",
 }
@@ -59,7 +59,13 @@ def answers(inventory: Inventory, *, now: datetime) -> Answers:
 def as_object(inventory: Inventory, answers: Answers, *, now: datetime) -> dict[str, object]:
     """Return all answers for a program: rows as objects, sizes in bytes, shares from 0 to 1, times in UTC."""
     rows = {name: frame.to_dicts() for name, frame in answers.items()}
-    asked = {"from": inventory.place, "basis": inventory.basis, "purpose": inventory.purpose, "at": now}
+    asked = {
+        "from": inventory.place,
+        "basis": inventory.basis,
+        "checked_at": inventory.checked_at,
+        "purpose": inventory.purpose,
+        "at": now,
+    }
     told: dict[str, object] = {name: found[0] if name in _SINGLE else found for name, found in rows.items()}
     return asked | told | {"quota": told.get("quota")}
 
@@ -68,7 +74,7 @@ def show(inventory: Inventory, answers: Answers) -> None:
     """Print the answers to standard output, the largest first, as wide as the screen is."""
     console = Console(markup=False, emoji=False, highlight=False)
     (total,) = answers["totals"].to_dicts()
-    whence = _WHENCE[inventory.basis].format(place=printable(inventory.place))
+    whence = _WHENCE[inventory.basis].format(place=printable(inventory.place), checked=inventory.checked_at)
     console.print(f"{_held(total, inventory.purpose)} {whence}", soft_wrap=True)
     if not total["files"]:
         return

@@ -1,21 +1,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
-from files_source import FilesStream, read_files, scan_files
+from files_source import Account, CleanedInPart, Cleanup, FilesStream, read_files, scan_files
 from files_source.client import FilesClient
-from files_source.emulator import Emulator
+from files_source.emulator import Clock, Emulator, status
 from files_source.errors import ConfigError, LoadError
+from files_source.inventories import stored
 from files_source.stored import opened
 from files_source.syncing import sync
-from files_source.tables import scan_listed
+from files_source.tables import scan_stored
 from tests.conftest import NOW
 from tests.test_tables import TYPES, database, files, load, write
 
@@ -104,7 +107,7 @@ def test_what_is_asked_for_by_name_goes_for_a_place_too(place: str, order: Liter
 def test_the_rows_of_a_place_may_be_taken_as_they_come(place: str):
     """A head is obeyed before whatever comes after it, as polars leaves that to the source."""
     put(place, files(*(f"file-{number}" for number in range(9))))
-    rows = scan_listed(place)
+    rows = scan_stored(place)
     whole = rows.collect()
 
     assert rows.head(3).collect().equals(whole.head(3))
@@ -149,6 +152,20 @@ def test_loads_that_were_not_finished_are_left_out():
     assert sorted(query.collect()["id"]) == ["file-2", "file-3"]
 
 
+def test_a_first_load_that_was_not_finished_is_left_out():
+    """In a database, too: dlt may load a table in several parts."""
+    database("inventory.duckdb", files=files("file-1"))
+    with duckdb.connect("inventory.duckdb") as loading:
+        loading.execute("CREATE TABLE openai_files._dlt_loads (load_id VARCHAR, status BIGINT)")
+    with pytest.raises(ConfigError, match=r"inventory.duckdb has no table 'files' of a finished load"):
+        read_files("inventory.duckdb")
+
+    with duckdb.connect("inventory.duckdb") as loading:
+        loading.execute("INSERT INTO openai_files._dlt_loads VALUES ('1700000000.1', 0)")
+
+    assert read_files("inventory.duckdb")["id"].to_list() == ["file-1"]
+
+
 @PLACES
 @pytest.mark.usefixtures("year")
 def test_a_place_that_keeps_only_a_history(place: str, connect: Callable[..., FilesClient], emulator: Emulator):
@@ -164,6 +181,95 @@ def test_a_place_that_keeps_only_a_history(place: str, connect: Callable[..., Fi
     for frame in frames:
         assert_frame_equal(frame, there)
     assert_frame_equal(scan_files(place).filter(purpose == "vision").collect(), there.filter(purpose == "vision"))
+
+
+def ids(frame: pl.DataFrame) -> set[str]:
+    return set(frame["id"])
+
+
+@PLACES
+class TestWhatIsStillThere:
+    """A place that keeps both what was listed and a history gives what it knows to be there."""
+
+    @pytest.fixture(autouse=True)
+    def account(self, emulator: Emulator) -> Emulator:
+        """Serve ten files of each of two purposes, settled."""
+        for number in range(20):
+            emulator.add(created_at=NOW - 1000 + number, purpose=("batch", "vision")[number % 2])
+        return emulator
+
+    def lose(self, emulator: Emulator) -> None:
+        """Delete a file of each purpose."""
+        for file_id in emulator.ids()[:2]:
+            emulator.remove(file_id)
+
+    def test_what_a_history_run_found_gone_is_left_out(
+        self, place: str, connect: Callable[..., FilesClient], account: Emulator
+    ):
+        """What it was not told of is not; eager and lazy, and in the answers about storage."""
+        sync(place, client=connect())
+        self.lose(account)
+        assert read_files(place).height == 20
+
+        sync(place, client=connect(), history=True)
+
+        assert ids(read_files(place)) == set(account.ids())
+        assert ids(scan_files(place).filter(purpose == "batch").collect()) == {
+            str(file["id"]) for file in account.files("batch")
+        }
+        assert ids(stored(place).files) == set(account.ids())
+
+    def test_what_came_after_it_is_there(
+        self, place: str, connect: Callable[..., FilesClient], account: Emulator, clock: Clock
+    ):
+        """Files that a later run has listed, each once."""
+        sync(place, client=connect())
+        sync(place, client=connect(), history=True)
+        clock.advance(3600)
+        account.add(created_at=NOW + 1800)
+        sync(place, client=connect())
+
+        frame = read_files(place)
+
+        assert frame["id"].is_unique().all()
+        assert ids(frame) == set(account.ids())
+        assert stored(place).basis == "history"
+
+    def test_of_another_purpose_it_says_nothing(
+        self, place: str, connect: Callable[..., FilesClient], account: Emulator
+    ):
+        """All that was listed of that counts, and it is said that some may be gone."""
+        sync(place, client=connect())
+        everything = account.ids()
+        self.lose(account)
+
+        sync(place, client=connect(), history=True, purpose="batch")
+
+        assert set(everything) - ids(read_files(place)) == {everything[0]}
+        assert (stored(place).basis, stored(place).checked_at) == ("files", None)
+        assert stored(place, purpose="batch").basis == "history"
+        assert stored(place, purpose="vision").basis == "files"
+
+    def test_of_another_account_it_says_nothing(self, place: str, url: str, account: Emulator):
+        """Its files are not lost."""
+        accounts = [Account(name=name, api_key=f"sk-{name}", base_url=url) for name in ("lab", "team")]
+        sync(place, accounts=accounts)
+        self.lose(account)
+
+        sync(place, accounts=accounts[:1], history=True)
+
+        assert read_files(place)["account"].value_counts().sort("account").rows() == [("lab", 18), ("team", 20)]
+
+    def test_what_a_cleanup_deleted_is_gone(self, place: str, connect: Callable[..., FilesClient], account: Emulator):
+        """Without a history run; a file that the server refused to delete stays."""
+        sync(place, client=connect())
+        cleanup = Cleanup(client=connect(), workers=1)
+        account.fail(status(403), method="DELETE", path="/v1/files/*")
+        with cleanup.into(place) as record, cleanup.candidates(purpose="batch") as found, suppress(CleanedInPart):
+            cleanup.delete(found, record)
+
+        assert len(account.ids()) == 11
+        assert ids(read_files(place)) == set(account.ids()) == ids(stored(place).files)
 
 
 @PLACES

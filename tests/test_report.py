@@ -369,7 +369,7 @@ class TestCommand:
         page = Path("report.html").read_text()
         assert len(Read(page).charts) >= 5
         assert "Chart. Stored over time." in page
-        assert "in inventory.duckdb by its last history run" in page
+        assert "as found in inventory.duckdb, checked by a history run at 20" in page
         assert not list(Path().glob(".files-source-*"))
 
     @pytest.mark.parametrize("place", ["lake/", "only-files.duckdb"])
