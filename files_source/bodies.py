@@ -51,13 +51,17 @@ def limited(parts: Iterable[bytes], most: int) -> Iterator[bytes]:
         DecodeError: it has more.
     """
     size = values = 0
+    uncounted: list[bytes] = []
     for part in parts:
         size += len(part)
         if size > most:
             raise DecodeError(
                 f"the answer is larger than {most:,} bytes: ask for fewer files a page (limit) or allow more (max_body)"
             )
-        values += part.count(b",")
+        uncounted.append(part)
+        if size > 2 * MAX_VALUES:  # with its comma a value takes two bytes, so few bytes need not be counted
+            values += sum(waiting.count(b",") for waiting in uncounted)
+            uncounted.clear()
         if values > MAX_VALUES:
             raise DecodeError(f"the answer holds more than {MAX_VALUES:,} values: ask for fewer files a page (limit)")
         yield part

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self, TypeVar, cast
+from typing import BinaryIO, Final, Self, cast
 from urllib.parse import quote
 
 import httpx
@@ -20,15 +20,23 @@ from files_source.errors import ApiError, ConfigError, DecodeError, Fault, Malfo
 from files_source.listing import GONE, MAX_LIMIT, walk
 from files_source.network import Meter, route, what_failed
 from files_source.order import Order
-from files_source.retries import MAX_RETRIES, NEVER_ARRIVED, RetryRules, http_date, rules, upload_rules
+from files_source.retries import (
+    MAX_RETRIES,
+    NEVER_ARRIVED,
+    Decode,
+    Decoded,
+    RetryRules,
+    decoded,
+    http_date,
+    rules,
+    upload_rules,
+)
 
 TIMEOUT: Final = httpx.Timeout(600.0, connect=5.0)
 """The official clients' time-outs, in seconds: a full page may take long."""
 
 FileObject = dict[str, object]
 """A JSON object as the API gave it, such as its File object."""
-
-_Decoded = TypeVar("_Decoded")
 
 
 class FilesClient:
@@ -106,9 +114,7 @@ class FilesClient:
         return self._call(
             "GET",
             "/files",
-            lambda answer: decode_page(
-                answer.content, account=self.account.name, date=http_date(answer.headers.get("date"))
-            ),
+            lambda body, headers: decode_page(body, account=self.account.name, date=http_date(headers.get("date"))),
             params={name: value for name, value in wanted.items() if value is not None},
         )
 
@@ -207,13 +213,13 @@ class FilesClient:
         self,
         method: str,
         path: str,
-        decode: Callable[[httpx.Response], _Decoded],
+        decode: Decode[Decoded],
         *,
         params: dict[str, str | int] | None = None,
         data: dict[str, str] | None = None,
         files: dict[str, tuple[str, BinaryIO | bytes]] | None = None,
         policy: RetryRules | None = None,
-    ) -> _Decoded:
+    ) -> Decoded:
         extensions: dict[str, object] = {"decode": decode, "max_body": self._max_body}
         if policy is not None:
             extensions["retry"] = policy
@@ -223,9 +229,8 @@ class FilesClient:
         ):
             self._check(method, path, answer)
             if "decoded" in answer.extensions:
-                return cast(_Decoded, answer.extensions["decoded"])
-            answer.read()
-            return decode(answer)
+                return cast(Decoded, answer.extensions.pop("decoded"))
+            return decoded(answer, decode)
 
     def _stream(self, path: str) -> Iterator[bytes]:
         with self._errors("GET", path), self._http.stream("GET", path) as answer:
@@ -311,11 +316,11 @@ def _name(file: BinaryIO | bytes) -> str:
     return Path(name).name if isinstance(name, str) else "upload"
 
 
-def _decode_object(answer: httpx.Response) -> FileObject:
+def _decode_object(body: bytes, _: httpx.Headers) -> FileObject:
     try:
-        return msgspec.json.decode(answer.content, type=FileObject)
+        return msgspec.json.decode(body, type=FileObject)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise MalformedBody(f"the answer is no JSON object: {excerpt(answer.content)}") from None
+        raise MalformedBody(f"the answer is no JSON object: {excerpt(body)}") from None
 
 
 def _body(answer: httpx.Response) -> bytes:

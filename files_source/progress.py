@@ -13,7 +13,7 @@ import pyarrow as pa
 from files_source.decoding import Page
 
 MICROSECONDS: Final = 1_000_000
-BATCH: Final = 10_000
+BATCH: Final = 50_000
 """Rows that are gathered before they are handed on; dlt's cost is by the batch, not by the row."""
 
 OnPage = Callable[[int, int], None]

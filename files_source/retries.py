@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
 from httpx_retries import Retry
@@ -24,6 +25,11 @@ _LONGEST_OBEYED: Final = 60.0
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 8.0
 _DOUBLINGS: Final = 10
+
+
+Decoded = TypeVar("Decoded")
+Decode = Callable[[bytes, httpx.Headers], Decoded]
+"""Makes something of an answer's body and headers."""
 
 
 class AnswerToRetry(httpx.HTTPError):
@@ -112,10 +118,18 @@ def check_answer(response: httpx.Response) -> None:
     told = response.headers.get("x-should-retry")
     if told == "true" or (told != "false" and _says_again(response)):
         raise AnswerToRetry(f"status {response.status_code}")
-    decode = response.request.extensions.get("decode")
+    decode: Decode[object] | None = response.request.extensions.get("decode")
     if decode is not None and response.is_success:
-        response.read()
-        response.extensions["decoded"] = decode(response)
+        response.extensions["decoded"] = decoded(response, decode)
+
+
+def decoded(response: httpx.Response, decode: Decode[Decoded]) -> Decoded:
+    """Return what an answer holds. Its body is not kept: httpx's answers live until garbage is collected.
+
+    Raises:
+        DecodeError, httpx.HTTPError: as `check_answer` does.
+    """
+    return decode(b"".join(response.iter_bytes()), response.headers)
 
 
 def asked_wait(headers: httpx.Headers) -> float | None:
