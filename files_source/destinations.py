@@ -70,8 +70,7 @@ def target(to: str) -> Target:
             destination = cast(Destination[Any, Any], Destination.from_reference(to, replace_strategy=_AT_ONCE))
     except UnknownDestinationModule:
         raise ConfigError(
-            f"{to!r} is no place to load into: give PATH.duckdb, DIR/ (with the slash), parquet:URL "
-            "or the name of a dlt destination"
+            f"{to!r} is no place: give PATH.duckdb, DIR/ (with the slash), parquet:URL or the name of a dlt destination"
         ) from None
     return Target(destination, to, None, None, _working_folder(f"name {to}"))
 
@@ -97,7 +96,7 @@ def _lake(url: str, folder: Path | None) -> Target:
         raise ConfigError("parquet: needs a folder or a URL behind it")
     scheme = url.rpartition("://")[0]
     if scheme and scheme.split("::")[0] not in known_implementations:
-        raise ConfigError(f"{url} is no place to load into: fsspec knows no {scheme}://")
+        raise ConfigError(f"{url} is no place: fsspec knows no {scheme}://")
     if folder is not None and set(str(folder)) & set("*?["):
         raise ConfigError(f"{url} cannot be loaded into: dlt takes *, ? and [ in a folder's name for a pattern")
     where = url if scheme else str(Path(url).resolve())

@@ -45,3 +45,10 @@ def place_of(to: str) -> Place:
     if to.startswith(_PARQUET) or "://" in to or to.endswith("/") or Path(to).is_dir():
         return Place("lake", to.removeprefix(_PARQUET))
     return Place("database" if Path(to).suffix in _DATABASES else "name", to)
+
+
+def named(place: str | Path) -> str:
+    """Return a place as it is typed; a path that bears no database's suffix is a folder."""
+    if isinstance(place, str) or place.suffix in _DATABASES:
+        return str(place)
+    return f"{place}/"

@@ -88,8 +88,9 @@ def _bound(column: pl.Expr, built: _Build, constant: pl.Expr) -> Bounds:
     if not _is_constant(constant):
         return Bounds()
     values = pl.select(constant).to_series()
-    if column.meta.eq(_CREATED_AT):
-        return _TIMES[built](_instant(values))
+    values = values.explode() if built in _IS_IN and values.dtype == pl.List else values
+    if _is_time(column, values.dtype):
+        return _any_of(values.drop_nulls()) if built in _IS_IN else _TIMES[built](_instant(values))
     if column.meta.eq(_ACCOUNT):
         return Bounds(accounts=_names(values, built))
     return Bounds(purposes=_names(values, built)) if column.meta.eq(_PURPOSE) else Bounds()
@@ -99,10 +100,20 @@ def _is_constant(expression: pl.Expr) -> bool:
     return not expression.meta.root_names()
 
 
+def _is_time(column: pl.Expr, kind: pl.DataType) -> bool:
+    """Tell whether a column is `created_at`, be it told in another time zone."""
+    zone = kind.time_zone if isinstance(kind, pl.Datetime) else None
+    return column.meta.eq(_CREATED_AT) or (zone is not None and column.meta.eq(_CREATED_AT.dt.convert_time_zone(zone)))
+
+
+def _any_of(times: pl.Series) -> Bounds:
+    if times.is_empty():
+        return NOTHING
+    return Bounds(since=_instant(times.sort().head(1)), until=_instant(times.sort().tail(1)) + 1)
+
+
 def _names(values: pl.Series, built: _Build) -> frozenset[str] | None:
-    if built in _IS_IN:
-        values = values.explode() if values.dtype == pl.List else values
-    elif built not in _IS or len(values) != 1:
+    if built not in _IS_IN and (built not in _IS or len(values) != 1):
         return None
     return frozenset(values.drop_nulls()) if values.dtype == pl.String else None
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import Final, NoReturn, get_args
+from typing import Final, NoReturn, TypedDict, get_args
 
 import pyarrow as pa
 
@@ -26,11 +26,35 @@ from files_source.scan import WORKERS
 from files_source.schema import FILES
 from files_source.window import Window, first
 
-_MOST_PURPOSES: Final = 16
+_MOST_PURPOSES: Final = 4
 """More than so many are not listed one by one, but with everything else."""
 
 _WHOSE: Final = ("account", "api_key", "base_url", "organization", "project", "headers", "authentication")
 _HOW: Final = ("timeout", "max_retries", "ca_bundle")
+
+
+class Listing(TypedDict, total=False):
+    """The keywords that say which files are listed, and how; `FilesStream` says what each means."""
+
+    api_key: str | None
+    base_url: str | None
+    organization: str | None
+    project: str | None
+    headers: Mapping[str, str] | None
+    authentication: Authentication | None
+    account: str | None
+    accounts: Sequence[Account] | None
+    client: FilesClient | None
+    purpose: str | None
+    since: date | None
+    until: date | None
+    order: Order
+    limit: int | None
+    max_items: int | None
+    workers: int | None
+    timeout: float | None
+    max_retries: int | None
+    ca_bundle: str | Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,8 +75,8 @@ class FilesStream:
         accounts: several accounts instead, which are listed at once.
         client: a client to use instead. It stays open.
         purpose: only files of this purpose.
-        since: only files created at or after this time; in UTC where it names no zone.
-        until: only files created before this time.
+        since: only files created at or after this time, or day; in UTC where it names no zone.
+        until: only files created before this time, or day.
         order: `desc`, newest first, or `asc`.
         limit: files a page, 1 to 10,000; 10,000 by default.
         max_items: no more files than so many, the first ones in *order*.
@@ -73,8 +97,8 @@ class FilesStream:
     accounts: Sequence[Account] | None = None
     client: FilesClient | None = None
     purpose: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: date | None = None
+    until: date | None = None
     order: Order = "desc"
     limit: int | None = None
     max_items: int | None = None
@@ -200,14 +224,14 @@ class FilesStream:
             raise ConfigError(f"{given} says whose files: leave out {', '.join(ignored)} beside it")
 
 
-def wanted(
-    purpose: str | None, since: datetime | None, until: datetime | None, order: Order, max_items: int | None
-) -> Bounds:
+def wanted(purpose: str | None, since: date | None, until: date | None, order: Order, max_items: int | None) -> Bounds:
     """Return what is asked for by name.
 
     Raises:
         ConfigError: that cannot be meant.
     """
+    if purpose is not None and not isinstance(purpose, str):
+        raise ConfigError(f"purpose is {purpose!r}: name one, or filter a frame of all by several")
     if purpose == "":
         raise ConfigError("the purpose is empty: name one, or leave it out for all")
     if order not in get_args(Order):
@@ -215,12 +239,25 @@ def wanted(
     _check("max_items", max_items)
     bounds = Bounds(
         purposes=None if purpose is None else frozenset([purpose]),
-        since=None if since is None else instant(since),
-        until=None if until is None else instant(until),
+        since=_instant("since", since),
+        until=_instant("until", until),
     )
     if bounds.is_empty():
         raise ConfigError("since is not before until: no file can be meant")
     return bounds
+
+
+def _instant(name: str, at: date | None) -> int | None:
+    """Return a time, or the beginning of a day, in microseconds since 1970.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if at is None or isinstance(at, datetime):
+        return None if at is None else instant(at)
+    if not isinstance(at, date):
+        raise ConfigError(f"{name} is {at!r}: give a datetime or a date")
+    return instant(datetime.combine(at, time(), UTC))
 
 
 def _by_name(purposes: Names) -> list[str] | list[None]:
@@ -230,11 +267,11 @@ def _by_name(purposes: Names) -> list[str] | list[None]:
     return sorted(purposes)
 
 
-def _check(name: str, number: int | None, *, most: int | None = None) -> None:
+def _check(name: str, number: object, *, most: int | None = None) -> None:
     """Refuse a number that is out of range.
 
     Raises:
         ConfigError: it is.
     """
-    if number is not None and (number < 1 or (most is not None and number > most)):
-        raise ConfigError(f"{name} is {number}: give {'1 or more' if most is None else f'1 to {most}'}")
+    if number is not None and (not isinstance(number, int) or number < 1 or (most is not None and number > most)):
+        raise ConfigError(f"{name} is {number!r}: give {'1 or more' if most is None else f'1 to {most}'}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 
 import pyarrow as pa
 
@@ -84,9 +85,11 @@ class Window:
                 return
 
     def _page_size(self, order: Order) -> int:
-        """Return the page size: no more than what is wanted, where the listing begins with that."""
+        """Return the page size: of as many pages as it takes, those that hold the least beyond what is wanted."""
         begins = self.span.until is None if order == "desc" else self.span.since is None
-        return min(self.limit, self.at_most) if begins and self.at_most else self.limit
+        if not begins or not self.at_most:
+            return self.limit
+        return ceil(self.at_most / ceil(self.at_most / self.limit))
 
 
 def whole(

@@ -38,6 +38,7 @@ def predicates(
         st.builds(lambda build, time: build(created_at, time), compared, times),
         st.builds(lambda build, time: build(pl.lit(time), created_at), compared, times),
         st.builds(created_at.is_between, times, times, st.sampled_from(["both", "left", "right", "none"])),
+        st.builds(created_at.is_in, st.lists(times, max_size=3)),
         st.booleans().map(pl.lit),
         st.sampled_from([account == purpose, *others]),
     )

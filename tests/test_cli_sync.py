@@ -151,7 +151,7 @@ class TestPlacesThatDoNotWork:
         ("place", "said"),
         [
             ("openai_files.duckdb", "bears the name of its schema"),
-            ("no_such_destination", "'no_such_destination' is no place to load into: give PATH.duckdb, DIR/"),
+            ("no_such_destination", "'no_such_destination' is no place: give PATH.duckdb, DIR/"),
             ("parquet:", "needs a folder or a URL"),
             ("team[1]/", "team[1]/ cannot be loaded into: dlt takes *, ? and [ in a folder's name for a pattern"),
             ("parquet:a*b", "a*b cannot be loaded into"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 import duckdb
@@ -117,6 +118,17 @@ def test_the_rows_of_a_place_may_be_taken_as_they_come(place: str):
         table = read("files")
         assert table is not None
         assert table.head(3).collect().height == 3
+
+
+def test_a_place_may_be_a_path():
+    """Without a database's suffix it is a folder, there or not."""
+    put("lake/", files("file-1"))
+    put("inventory.duckdb", files("file-2"))
+
+    assert read_files(Path("lake"))["id"].to_list() == ["file-1"]
+    assert scan_files(Path("inventory.duckdb")).collect()["id"].to_list() == ["file-2"]
+    with pytest.raises(ConfigError, match=r"^elsewhere/ is not there"):
+        read_files(Path("elsewhere"))
 
 
 def test_a_folder_may_be_called_anything():

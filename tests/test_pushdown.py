@@ -3,6 +3,7 @@ from __future__ import annotations
 import operator
 from datetime import UTC, date, datetime, timedelta, timezone
 from functools import reduce
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -16,8 +17,10 @@ from tests.predicates import account, created_at, moment, predicates, purpose
 NOON = datetime(2026, 9, 21, 12, tzinfo=UTC)
 INSTANT = 1_789_992_000_000_000
 DAY = timedelta(days=1)
+TOKYO = ZoneInfo("Asia/Tokyo")
 
 size = pl.col("bytes")
+in_tokyo = created_at.dt.convert_time_zone("Asia/Tokyo")
 
 
 def names(*given: str) -> frozenset[str]:
@@ -81,7 +84,14 @@ def names(*given: str) -> frozenset[str]:
         (created_at >= pl.lit(None, pl.Datetime("us", "UTC")), ANYTHING),
         (created_at >= pl.lit(2**63 - 1).cast(pl.Datetime("us", "UTC")), ANYTHING),
         (created_at >= pl.lit("no time").str.to_datetime(), ANYTHING),
-        (created_at.is_in([NOON]), ANYTHING),
+        (created_at.is_in([NOON, NOON - DAY, None]), Bounds(since=INSTANT - 86_400_000_000, until=INSTANT + 1)),
+        (created_at.is_in([]), NOTHING),
+        (created_at.dt.convert_time_zone("Asia/Tokyo") >= NOON.astimezone(TOKYO), Bounds(since=INSTANT)),
+        (
+            created_at.dt.convert_time_zone("Asia/Tokyo").is_in([NOON.astimezone(TOKYO)]),
+            Bounds(since=INSTANT, until=INSTANT + 1),
+        ),
+        (created_at.dt.replace_time_zone("Asia/Tokyo") >= NOON.astimezone(TOKYO), ANYTHING),
         (created_at.dt.year() == 2026, ANYTHING),
         (size.map_elements(lambda _: True, pl.Boolean), ANYTHING),
         (size.map_elements(lambda _: True, pl.Boolean) & (purpose == "batch"), Bounds(purposes=names("batch"))),

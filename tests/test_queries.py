@@ -47,6 +47,8 @@ SIZE = pl.col("bytes")
 CONDITIONS = predicates(
     SIZE > 3,
     SIZE.is_null(),
+    SIZE.max() == SIZE,
+    pl.col("purpose").is_first_distinct(),
     pl.col("purpose").str.ends_with("output"),
     pl.col("filename").map_elements(lambda name: len(name) % 2 == 0, return_dtype=pl.Boolean),
     accounts=(*TEAM, "default", "blue"),
