@@ -60,7 +60,8 @@ class Account:
             raise ConfigError(f"authentication is {self.authentication!r}: use 'bearer' or 'api-key'")
         if self.api_key is None and _host(self.base_url) == _host(OPENAI_BASE_URL):
             raise ConfigError(
-                f"no API key for account {self.name!r}: set OPENAI_API_KEY, or SOURCES__OPENAI_FILES__API_KEY for what dlt runs"
+                f"no API key for account {self.name!r}: set OPENAI_API_KEY, or where dlt lists (sync, cleanup, "
+                "openai_files) SOURCES__OPENAI_FILES__API_KEY"
             )
         for name, value in self.request_headers().items():
             _check_header(name, value, self.name)

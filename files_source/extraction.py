@@ -108,6 +108,7 @@ class Extraction:
             yield
         finally:
             self.running = False
+            pa.default_memory_pool().release_unused()  # loading needs what the pages took
 
     def _attempts(self, mode: Mode, begin: Callable[..., Listed]) -> list[Attempt[Listed]]:
         shared = Shared(self.on_page) if self.on_page else None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from tests.benchmarks import bench_decode as decode
+from tests.benchmarks import bench_frames as frames
 from tests.benchmarks import bench_load as load
 from tests.benchmarks import bench_scan as scan
 from tests.benchmarks import targets
@@ -15,7 +16,7 @@ FULL_NAME: Final = "speed.md"
 CHART_NAME: Final = "speed.svg"
 
 _LOADS: Final = (load.DUCKDB, load.PARQUET, load.HISTORY, load.ON_TOP, load.NOTHING)
-_ORDER: Final = (*_LOADS, *map(scan.subject, scan.LATENCIES), decode.SUBJECT)
+_ORDER: Final = (*_LOADS, *map(scan.subject, scan.LATENCIES), frames.SUBJECT, decode.SUBJECT)
 _FIGURES: Final = ("files/s", "received", "peak memory")
 _NUMBERS: Final = ("files", "time", "requests", *_FIGURES)
 _ROW: Final = "| {} |"

@@ -12,12 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from tests.benchmarks import bench_decode, bench_load, bench_scan, report, targets
+from tests.benchmarks import bench_decode, bench_frames, bench_load, bench_scan, report, targets
 from tests.benchmarks.measuring import Bench
 from tests.benchmarks.results import Results
 from tests.benchmarks.server import ROOT, serving
 
-PARTS: Final = ("decode", "scan", "load")
+PARTS: Final = ("decode", "scan", "frames", "load")
 PAGE: Final = 10_000
 RESULTS: Final = "speed.jsonl"
 
@@ -71,6 +71,9 @@ def _measure(asked: argparse.Namespace, results: Results, run: str) -> list[str]
         if "scan" in asked.parts:
             sizes = bench_scan.SMALL_SIZES if asked.small else bench_scan.SIZES
             bench_scan.bench(bench, asked.sizes or sizes)
+        if "frames" in asked.parts:
+            sizes = bench_frames.SMALL_SIZES if asked.small else bench_frames.SIZES
+            bench_frames.bench(bench, asked.sizes or sizes)
         if "load" in asked.parts:
             sizes = bench_load.SMALL_SIZES if asked.small else bench_load.SIZES
             bench_load.bench(bench, asked.sizes or sizes, slow_up_to=10_000 if asked.small else 200_000)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from tests.benchmarks import bench_frames as frames
 from tests.benchmarks import bench_load as load
 from tests.benchmarks import bench_scan as scan
 from tests.benchmarks.processes import OURS
@@ -132,6 +133,12 @@ TARGETS: Final = (
         f"scanned for the first time at 200 ms a page by {scan.WORKERS} workers: {{}} {_FASTER} on one chain",
         Ratio(scan.subject(200), scan.ONE_CHAIN, scan.FIRST),
         at_least=1.8,
+    ),
+    Target(
+        MILLION,
+        "as a frame: {} x the time to fetch and decode them",
+        Ratio(frames.SUBJECT, frames.OURS, frames.BARE),
+        at_most=1.5,
     ),
     Target(10 * MILLION, "into DuckDB: {} x the files a second of a tenth of the size", Pace(), at_least=0.85),
     Target(10 * MILLION, "into DuckDB: {} MB at the peak", Peak(), at_most=500),
