@@ -299,7 +299,8 @@ def test_an_empty_variable_counts_as_not_set(nothing: str, monkeypatch: pytest.M
 @given(key=SECRETS, header=SECRETS)
 def test_a_repr_shows_no_secret(key: str, header: str):
     """An account can be printed, logged or shown by a debugger."""
-    assume(not any(secret in "Account(name='default', base_url='https://h'...)" for secret in (key, header)))
+    without = repr(Account(base_url="https://h"))
+    assume(not any(secret in without for secret in (key, header)))
 
     shown = repr(Account(api_key=key, base_url="https://h", headers={"X-Key": header}))
 
