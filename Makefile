@@ -3,8 +3,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
-BENCHED := $(VENV)/.benched
-BENCH = $(BIN)/python -m tests.benchmarks.runner
+BENCHED := $(VENV)-bench/.benched
+BENCH = $(VENV)-bench/bin/python -m tests.benchmarks.runner
 
 .PHONY: help demo test lint format unit readme model faults crash fuzz queries bench bench-small audit wheel pythons clean report-check
 
@@ -86,9 +86,11 @@ $(DEVELOPED): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .pins.txt --group dev
 	touch $@
 
-$(BENCHED): $(DEVELOPED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .pins.txt --group bench
+$(BENCHED): pyproject.toml .pins.txt
+	test -d $(VENV)-bench || $(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --constraint .pins.txt "pip>=25.1"
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check --constraint .pins.txt --editable . --group bench
 	touch $@
 
 clean: ## Remove what was made
-	rm -rf $(VENV) $(VENV)-audit .venv-3.* dist .coverage* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-bench .venv-3.* dist .coverage* .mypy_cache .pytest_cache .ruff_cache
