@@ -56,6 +56,7 @@ from files_source.emulator import (
 from files_source.emulator.delivery import Delivery
 from files_source.emulator.faults import Call
 from files_source.errors import AccountsError, ConfigError, FilesSourceError, LoadError
+from files_source.frames import read_files
 from files_source.schema import FILES
 from files_source.syncing import SyncedInPart, sync
 from files_source.tables import read_inventory, read_table
@@ -241,12 +242,37 @@ class Tables:
     @classmethod
     def read(cls, path: str) -> Tables:
         valid = ("_dlt_valid_from", "_dlt_valid_to")
-        return cls(
+        found = cls(
             files=by_key(rows_in(path, "files")),
             inventory=inventory_of(path),
             versions=Counter((line[:-2], *line[-2:]) for line in rows_in(path, "files_history", *valid)),
             scans=scans_in(path),
         )
+        assert still_there_in(path) == found.still_there(), "not what the tables say is still there"
+        return found
+
+    def still_there(self) -> dict[Key, Row]:
+        """Return what the last complete scans found, and what was listed since then or that they have not covered."""
+        return {key: file for key, file in self.files.items() if created(file) >= self.covered(file)} | self.inventory
+
+    def covered(self, file: Row) -> float:
+        """Return the second before which the last complete scan would have found a file."""
+        marks = [
+            scan["watermark"].timestamp()
+            for scan in self.scans
+            if scan["mode"] == "history"
+            and scan["complete"]
+            and scan["account"] == file[0]
+            and scan["purpose"] in (None, file[PURPOSE])
+        ]
+        return max(marks, default=-math.inf)
+
+
+def still_there_in(path: str) -> dict[Key, Row]:
+    try:
+        return by_key(read_files(path).rows())
+    except ConfigError:
+        return {}
 
 
 def rows_in(path: str, table: str, *further: str) -> list[Row]:
