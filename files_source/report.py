@@ -73,7 +73,7 @@ def _headline(told: Answers, now: datetime) -> Iterator[Figure]:
         return
     fullest, *others = told["quota"].to_dicts()
     whose = f" by {shortened(fullest['account'], NAME)}" if others else ""
-    growth = f"at {size(round(fullest['growth_per_day']))} per day, as in the last 30 days"
+    growth = f"at {size(round(fullest['growth_per_day']))} per day that never expire, as in the last 30 days"
     yield Figure(f"Of the {size(usage.LIMIT)} limit{whose}", percent(fullest["share"]))
     yield Figure(f"Limit reached{whose}", full(fullest, now=now), growth)
 

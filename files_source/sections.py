@@ -108,7 +108,8 @@ def _quota(accounts: pl.DataFrame, now: datetime) -> Section:
         rows,
         partial(charts.quota, accounts),
         heads=("size", "share", "per day", "limit reached"),
-        note="The dashed line is the limit. Per day: what was created in the last 30 days and is still there.",
+        note="The dashed line is the limit. Per day: what was created in the last 30 days, is still there and never "
+        "expires; what expires is taken to be replaced.",
     )
 
 

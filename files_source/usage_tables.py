@@ -102,7 +102,8 @@ def _tables(answers: Answers, width: int) -> Iterator[tuple[str, Table]]:
         title = f"Maybe copies, by account, name and size: {freed} to free{_of(copies)}"
         yield title, _copies(copies.head(_TOP))
     if "quota" in answers:
-        title = f"Of the {size(usage.LIMIT)} that a project may hold, at the growth of the last 30 days{_of(accounts)}"
+        growth = "at the growth of the last 30 days by what never expires"
+        title = f"Of the {size(usage.LIMIT)} that a project may hold, {growth}{_of(accounts)}"
         yield title, _quota(answers["quota"].head(_TOP))
 
 

@@ -181,14 +181,14 @@ class TestContents:
         ]
         text = Read(page).text
         assert "Files 25,000 created 2020-11-15 to 2023-11-14 Stored 71.7 GB Of the 2.5 TB limit 2.9%" in text
-        assert "Limit reached 2099-12-22 at 87.4 MB per day" in text
+        assert "Limit reached after 2123 at 48.1 MB per day that never expire" in text
         assert "Candidates: the same account, name and size, for the API gives no hash." in text
 
     def test_of_several_accounts_the_fullest_comes_first(self):
         """The headline says whose limit it is, and what was loaded may be more than what is there."""
         text = Read(report.report(accounts(), now=NOW)).text
 
-        assert "Of the 2.5 TB limit by team-0 96.9% Limit reached by team-0 2023-11-30" in text
+        assert "Of the 2.5 TB limit by team-0 96.9% Limit reached by team-0 2023-12-04" in text
         assert "as loaded into lake/; what was deleted since may count: files-source sync --history tells" in text
         assert "8 others" in text
 

@@ -381,7 +381,8 @@ class TestQuota:
 
         expected = []
         for account, group in grouped(files, lambda row: row["account"]).items():
-            recent = [row for row in group if timedelta() <= now - row["created_at"] < over]
+            staying = [row for row in group if row["expires_at"] is None]
+            recent = [row for row in staying if timedelta() <= now - row["created_at"] < over]
             growth = told(recent)["bytes"] / (over / DAY)
             left = limit - told(group)["bytes"]
             full = now if left <= 0 else later(now, left * (over // TICK) // told(recent)["bytes"]) if growth else None
@@ -411,6 +412,19 @@ class TestQuota:
         (account,) = usage.quota(framed(files), now=NOON, limit=1_000).to_dicts()
 
         assert account["full_on"] == full_on
+
+    def test_what_expires_does_not_add_up(self):
+        """As much each day, each of which expires after 30 days, stays as much: no day will be that of the limit."""
+        steady = [
+            file(f"file-{days}", created_at=NOON - days * DAY, bytes=60, expires_at=NOON + (30 - days) * DAY)
+            for days in range(30)
+        ]
+        kept = file("file-kept", created_at=NOON - 5 * DAY, bytes=30)
+
+        expiring, growing = (usage.quota(framed(files), now=NOON, limit=2_000) for files in (steady, [*steady, kept]))
+
+        assert expiring.select("bytes", "growth_per_day", "full_on").rows() == [(1_800, 0.0, None)]
+        assert growing.select("bytes", "growth_per_day", "full_on").rows() == [(1_830, 1.0, date(2027, 3, 10))]
 
     @pytest.mark.parametrize(("further", "full_on"), [(0, date.max), (1, None)], ids=["the last day", "the day after"])
     def test_the_calendar_ends_with_the_year_9999(self, further: int, full_on: date | None):
