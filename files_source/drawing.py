@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import altair as alt
 import polars as pl
@@ -14,6 +14,7 @@ import vl_convert
 from files_source.printing import printable
 
 Measure = Literal["bytes", "files"]
+Along = TypeVar("Along", alt.Chart, alt.LayerChart)
 
 WIDE: Final = 720
 """Pixels of a chart unless it is told otherwise."""
@@ -160,9 +161,9 @@ def bars(
     return drawn
 
 
-def columns(chart: alt.Chart, *, width: int, look: Look) -> alt.Chart:
+def columns(chart: Along, *, width: int, look: Look) -> Along:
     """Return a chart with time along its foot in its form."""
-    drawn: alt.Chart = chart.properties(**_form(width, _HEIGHT)).configure(**_config(look))
+    drawn: Along = chart.properties(**_form(width, _HEIGHT)).configure(**_config(look))
     return drawn
 
 

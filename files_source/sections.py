@@ -15,6 +15,7 @@ from files_source.drawing import shortened
 from files_source.measures import DAY
 from files_source.page import Cell, Draw, Section, Table, picture
 from files_source.printing import counted, size
+from files_source.timeline import BEGUN
 from files_source.usage_tables import Answers
 
 NAME: Final = 80
@@ -34,6 +35,10 @@ _SPANS: Final = {"1d": 200 * DAY, "1w": 1_500 * DAY, "1mo": 6_000 * DAY}
 _NO_HISTORY: Final = (
     "Only a history in a database knows what was stored when: make one by files-source sync --history, "
     "and a report from there shows it here."
+)
+_SURVIVORS: Final = (
+    "The history begins on {begun}: before, only files that were still there then are counted, "
+    "for what had been deleted by then is not known."
 )
 _CLEANUP: Final[Mapping[str, Mapping[str, Any]]] = {
     "older than 90 days": {"older_than": 90 * DAY},
@@ -134,14 +139,21 @@ def _over_time(history: pl.DataFrame | None, now: datetime) -> Section:
     every = next((every for every, longest in _SPANS.items() if now - first <= longest), "1y")
     points = usage.over_time(history, until=now, every=every)
     if not points.height:
-        return Section(title=title, note="Nothing was stored at the end of any day so far.")
+        return Section(title=title, note="Nothing was stored yet.")
+    begun = _instant(history.select(BEGUN).item())
+    before = "" if points["recorded"].all() else f" {_SURVIVORS.format(begun=begun)}"
     return _pictured(
         title,
-        "day",
-        [_row(f"{row['at']:%Y-%m-%d}", row) for row in reversed(points.to_dicts())],
+        "at",
+        [_row(_instant(row["at"]), row) for row in reversed(points.to_dicts())],
         partial(charts.over_time, points),
-        note="A file counts from its creation until it expires, or until a history run no longer finds it.",
+        note=f"A file counts from its creation until it expires, or until a history run no longer finds it.{before}",
     )
+
+
+def _instant(at: datetime) -> str:
+    """Return a midnight as its date, and another instant with its time."""
+    return f"{at:%Y-%m-%d}" if at == at.replace(hour=0, minute=0, second=0, microsecond=0) else f"{at:%Y-%m-%d %H:%M}"
 
 
 def _expiring(told: Answers) -> Section:
@@ -236,4 +248,6 @@ def _pictured(
 
 
 def _said(head: str, cell: Cell) -> str:
+    if head == "files" and cell == "1":
+        return "1 file"
     return f"{cell} {head}" if head in ("files", "size unknown") else f"{head} {cell}"

@@ -57,6 +57,13 @@ def with_history(inventory: Inventory) -> pl.DataFrame:
     )
 
 
+def late_history(inventory: Inventory) -> pl.DataFrame:
+    """Return a history that was begun 100 days ago, when what had been deleted by then was not there to be seen."""
+    begun = NOW - timedelta(days=100)
+    recorded = with_history(inventory).filter(pl.col("_dlt_valid_to").is_null() | (pl.col("_dlt_valid_to") > begun))
+    return recorded.with_columns(pl.max_horizontal("_dlt_valid_from", pl.lit(begun)).alias("_dlt_valid_from"))
+
+
 def hostile() -> Inventory:
     """Return the inventory of an account whose names attack whatever shows them."""
     drafts = [
@@ -78,6 +85,7 @@ def accounts() -> Inventory:
 
 REPORTS: dict[str, tuple[Callable[[], str], int]] = {
     "busy": (lambda: report(busy(25_000), now=NOW, history=with_history(busy(25_000))), 6),
+    "late history": (lambda: report(busy(2_000), now=NOW, history=late_history(busy(2_000))), 6),
     "accounts": (lambda: report(accounts(), now=NOW), 6),
     "hostile": (lambda: report(hostile(), now=NOW), 4),
     "empty": (lambda: report(held(), now=NOW), 0),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -50,6 +51,13 @@ class Read(HTMLParser):
     def charts(self) -> list[str]:
         """The accessible name of each chart."""
         return [attrs["aria-label"] or "" for _, attrs in self.tags if attrs.get("role") == "img"]
+
+
+def drawn_values(chart: dict[str, Any], layer: int | None = None) -> list[dict[str, Any]]:
+    """Return the rows that a chart draws, or one of its layers."""
+    data = (chart if layer is None else chart["layer"][layer])["data"]
+    values: list[dict[str, Any]] = chart["datasets"][data["name"]] if "name" in data else data["values"]
+    return values
 
 
 def asked_for(page: str) -> list[str]:
@@ -273,13 +281,29 @@ class TestContents:
         rows = page.partition("<h2>Stored over time")[2].partition("</section>")[0].count("<tr>") - 1
         assert most / 2 < rows <= most
 
-    def test_a_history_of_hours_has_no_day_yet(self):
-        """Instants are midnights."""
+    def test_a_history_of_hours_is_what_is_there_now(self):
+        """The last instant is that of the report, not the midnight before it."""
         inventory = held({"created_at": SECOND - 60, "size": 5, "purpose": "batch"})
 
         page = report.report(inventory, now=NOW, history=with_history(inventory))
 
-        assert "Nothing was stored at the end of any day so far." in page
+        assert "Chart. Stored over time. 2023-11-14 22:13: 1 file, size 5 B, 0 size unknown." in Read(page).charts
+
+    def test_before_its_history_only_survivors_are_told_of(self):
+        """Nobody knows what was deleted before the first history run, and the page says since when one does."""
+        inventory = held(*({"created_at": SECOND - n * DAY, "size": 5, "purpose": "batch"} for n in range(400)))
+        began = NOW - timedelta(days=3, hours=2)
+        history = with_history(inventory).with_columns(_dlt_valid_from=pl.max_horizontal("created_at", pl.lit(began)))
+
+        late, whole = (
+            Read(report.report(inventory, now=NOW, history=versions)).text
+            for versions in (history, with_history(inventory))
+        )
+
+        assert "The history begins on 2023-11-11 20:13: before, only files that were still there then" in late
+        assert "only what was still there all that was stored" in late
+        assert "The history begins" not in whole
+        assert "only what was still there" not in whole
 
 
 class TestCharts:
@@ -334,6 +358,40 @@ class TestCharts:
         ]
         assert bars["encoding"]["x"]["axis"]["title"] == "GB"
         assert bars["encoding"]["x"]["scale"]["domain"] == [0, 3.0]
+
+    def test_what_was_stored_is_as_high_as_it_says_until_it_changes(self):
+        """A step at each instant; what came before the history is told apart, and reaches up to it."""
+        midnight = datetime(2026, 9, 21, tzinfo=UTC)
+        stored = [(0, 3, False), (1, 5, False), (2, 4, True), (3, 6, True)]
+        points = pl.DataFrame(
+            [
+                {"at": midnight + timedelta(days=day), "files": 1, "bytes": size * 10**9, "recorded": recorded}
+                for day, size, recorded in stored
+            ]
+        )
+
+        drawn = charts.over_time(points, look=LIGHT).to_dict()
+
+        area = drawn["layer"][0]
+        day = [round((midnight + timedelta(days=day)).timestamp()) * 1_000 for day in range(4)]
+        survivors, recorded = "only what was still there", "all that was stored"
+        assert drawn_values(drawn, 0) == [
+            {"at": day[0], "length": 3.0, "part": survivors},
+            {"at": day[1], "length": 5.0, "part": survivors},
+            {"at": day[2], "length": 5.0, "part": survivors},
+            {"at": day[2], "length": 4.0, "part": recorded},
+            {"at": day[3], "length": 6.0, "part": recorded},
+        ]
+        assert area["mark"]["interpolate"] == "step-after"
+        assert area["encoding"]["color"]["scale"] == {
+            "domain": [survivors, recorded],
+            "range": [LIGHT.others, LIGHT.mark],
+        }
+        assert area["encoding"]["y"]["axis"]["title"] == "GB"
+        assert area["encoding"]["y"]["stack"] is None
+        assert area["encoding"]["x"]["scale"]["domain"] == [day[0], day[3]]
+        assert drawn_values(drawn, 1) == [{"at": day[2]}]
+        assert drawn_values(drawn, 2) == [{"at": day[3], "length": 6.0, "part": recorded}]
 
     @given(
         st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds it
@@ -395,7 +453,7 @@ class TestCommand:
 
         command("report", "--purpose", "batch")
 
-        assert re.search(r"Chart\. Stored over time\. [\d-]+: 1 file", Path("report.html").read_text())
+        assert re.search(r"Chart\. Stored over time\. [\d :-]+: 1 file,", Path("report.html").read_text())
 
     def test_an_account_is_listed_on_demand(self, emulator: Emulator, command: Command):
         """--live needs no database."""

@@ -603,10 +603,12 @@ class TestOverTime:
         lives = [(versions, gone(versions)) for versions in files if versions[0]["created_at"] < gone(versions)]
         first = min((versions[0]["created_at"] for versions, _ in lives), default=LAST)
         expected = [
-            {"at": at} | told([valid(versions, at) for versions, end in lives if versions[0]["created_at"] <= at < end])
-            for at in grid(every, first, until)
+            {"at": at}
+            | told([valid(versions, at) for versions, end in lives if versions[0]["created_at"] <= at < end])
+            | {"recorded": at >= begun(files)}
+            for at in sorted({*grid(every, first, until), *([until] if first <= until else [])})
         ]
-        assert_frame_equal(stored, pl.DataFrame(expected, schema={"at": INSTANT} | KNOWN))
+        assert_frame_equal(stored, pl.DataFrame(expected, schema={"at": INSTANT} | KNOWN | {"recorded": pl.Boolean}))
 
     def test_a_life(self):
         """Uploaded at noon, seen the next day, grown the day after, deleted after another; and one that expires."""
@@ -620,12 +622,46 @@ class TestOverTime:
         stored = usage.over_time(framed(history, like=NO_HISTORY), until=NOON + 5 * DAY)
 
         assert stored.rows() == [
-            (datetime(2026, 9, 22, tzinfo=UTC), 2, 1, 1),
-            (datetime(2026, 9, 23, tzinfo=UTC), 2, 1, 1),
-            (datetime(2026, 9, 24, tzinfo=UTC), 1, 5, 0),
-            (datetime(2026, 9, 25, tzinfo=UTC), 0, 0, 0),
-            (datetime(2026, 9, 26, tzinfo=UTC), 0, 0, 0),
+            (datetime(2026, 9, 22, tzinfo=UTC), 2, 1, 1, False),
+            (datetime(2026, 9, 23, tzinfo=UTC), 2, 1, 1, True),
+            (datetime(2026, 9, 24, tzinfo=UTC), 1, 5, 0, True),
+            (datetime(2026, 9, 25, tzinfo=UTC), 0, 0, 0, True),
+            (datetime(2026, 9, 26, tzinfo=UTC), 0, 0, 0, True),
+            (NOON + 5 * DAY, 0, 0, 0, True),
         ]
+
+    def test_it_ends_at_the_instant_asked_for(self):
+        """Whatever the step: what came since the last month began is not left out, nor what has just come."""
+        history = [
+            file("file-1", created_at=NOON - 100 * DAY, bytes=1) | {"_dlt_valid_from": NOON, "_dlt_valid_to": None},
+            file("file-2", created_at=NOON - TICK, bytes=5) | {"_dlt_valid_from": NOON, "_dlt_valid_to": None},
+        ]
+
+        stored = usage.over_time(framed(history, like=NO_HISTORY), until=NOON, every="1mo")
+
+        assert stored.rows() == [
+            (datetime(2026, 7, 1, tzinfo=UTC), 1, 1, 0, False),
+            (datetime(2026, 8, 1, tzinfo=UTC), 1, 1, 0, False),
+            (datetime(2026, 9, 1, tzinfo=UTC), 1, 1, 0, False),
+            (NOON, 2, 6, 0, True),
+        ]
+
+    def test_it_is_recorded_from_when_every_account_is(self):
+        """Of an account that joins later, what was gone before is not known."""
+        history = [
+            file("file-1", account=account, created_at=NOON - 3 * DAY) | {"_dlt_valid_from": at, "_dlt_valid_to": None}
+            for account, at in (("lab", NOON - 3 * DAY), ("team", NOON - DAY))
+        ]
+
+        stored = usage.over_time(framed(history, like=NO_HISTORY), until=NOON)
+
+        assert stored["recorded"].to_list() == [False, False, True, True]
+
+    @pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
+    def test_what_is_no_history_is_refused(self, lazy: bool):
+        """In words that say what is one."""
+        with pytest.raises(ConfigError, match=r"needs _dlt_valid_from and _dlt_valid_to.*'files_history'\)"):
+            usage.over_time(EMPTY.lazy() if lazy else EMPTY, until=NOON)
 
     @given(files=histories(MOMENTS))
     def test_it_ends_with_what_is_there(self, files: list[list[Row]]):
@@ -643,6 +679,12 @@ def gone(versions: Sequence[Row]) -> datetime:
     """Return when a file expired or was deleted; the end of time if it is there."""
     last = versions[-1]
     return min(last["expires_at"] or LAST, last["_dlt_valid_to"] or LAST)
+
+
+def begun(files: Sequence[Sequence[Row]]) -> datetime:
+    """Return when the first version of each account's files had been seen."""
+    seen = grouped([versions[0] for versions in files], lambda row: row["account"])
+    return max(min(row["_dlt_valid_from"] for row in rows) for rows in seen.values())
 
 
 def valid(versions: Sequence[Row], at: datetime) -> Row:
