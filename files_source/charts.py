@@ -13,22 +13,20 @@ import polars as pl
 
 from files_source import usage
 from files_source.drawing import LIGHT, WIDE, Bar, Look, Measure, bars, measure_of
-from files_source.printing import counted, size
+from files_source.printing import counted, is_unknown, known_share, known_size, size
 from files_source.time_charts import by_month, over_time
 
-__all__ = ["ages", "by", "by_month", "duplicates", "expiring_soon", "largest", "over_time", "percent", "quota"]
+__all__ = ["ages", "by", "by_month", "duplicates", "expiring_soon", "largest", "over_time", "quota"]
 
 _MOST: Final = 12
 """Bars of one chart, the one of all others not counted."""
-_LEAST: Final = 0.001
 
 
 def by(groups: pl.DataFrame, column: str, *, width: int = WIDE, look: Look = LIGHT) -> alt.LayerChart:
     """Draw `usage.by` of one column, most bytes first; what comes after the first 12 is one bar."""
     measure, rows = measure_of(groups), _with_others(groups, column)
     drawn = [
-        Bar(row[column], _value(row, measure, percent(row["share"])), row[measure])
-        for row in rows.iter_rows(named=True)
+        Bar(row[column], _value(row, measure, known_share(row)), row[measure]) for row in rows.iter_rows(named=True)
     ]
     return bars(drawn, measure=measure, width=width, look=look)
 
@@ -46,7 +44,7 @@ def expiring_soon(soon: pl.DataFrame, *, width: int = WIDE, look: Look = LIGHT) 
 def quota(accounts: pl.DataFrame, *, width: int = WIDE, look: Look = LIGHT) -> alt.LayerChart:
     """Draw `usage.quota` against the limit, a dashed line."""
     rows = [
-        Bar(row["account"], f"{size(row['bytes'])}, {percent(row['share'])}", row["bytes"])
+        Bar(row["account"], _value(row, "bytes", known_share(row)), row["bytes"])
         for row in accounts.head(_MOST).iter_rows(named=True)
     ]
     return bars(rows, measure="bytes", width=width, look=look, end=usage.LIMIT)
@@ -67,13 +65,6 @@ def duplicates(copies: pl.DataFrame, *, width: int = WIDE, look: Look = LIGHT) -
     return bars(rows, measure="bytes", width=width, look=look, title="to free, ")
 
 
-def percent(share: float | None) -> str:
-    """Return a share of 0 to 1 for a person."""
-    if share is None:
-        return "?"
-    return "<0.1%" if 0 < share < _LEAST else f"{share:.1%}"
-
-
 def _counted(rows: pl.DataFrame, names: Sequence[str], width: int, look: Look) -> alt.LayerChart:
     measure = measure_of(rows)
     drawn = [
@@ -84,14 +75,20 @@ def _counted(rows: pl.DataFrame, names: Sequence[str], width: int, look: Look) -
 
 
 def _value(row: dict[str, Any], measure: Measure, beside: str) -> str:
-    return counted(row["files"], "file") if measure == "files" else f"{size(row['bytes'])}, {beside}"
+    """Return what stands at a bar; what is unknown is no part of its length, and so is said."""
+    if measure == "files":
+        return counted(row["files"], "file")
+    if is_unknown(row):
+        return f"{row['files']:,} of unknown size"
+    unknown = f", {row['unknown_size']:,} unknown" if row["unknown_size"] else ""
+    return f"{known_size(row)}, {beside}{unknown}"
 
 
 def _with_others(groups: pl.DataFrame, column: str) -> pl.DataFrame:
     """Return the first groups, and the others as one."""
-    named = groups.select(pl.col(column).cast(pl.String), "files", "bytes", "share")
+    named = groups.select(pl.col(column).cast(pl.String), "files", "bytes", "unknown_size", "share")
     first, rest = named.head(_MOST), named.slice(_MOST)
     if not rest.height:
         return first
-    others = rest.select(pl.lit(f"{rest.height:,} others").alias(column), pl.col("files", "bytes", "share").sum())
+    others = rest.select(pl.lit(f"{rest.height:,} others").alias(column), pl.exclude(column).sum())
     return pl.concat([first, others])

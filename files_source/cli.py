@@ -366,7 +366,7 @@ def usage(
     if as_json:
         _print_object(usage_tables.as_object(inventory, answers, now=now))
     else:
-        usage_tables.show(inventory, answers)
+        usage_tables.show(inventory, answers, now=now)
 
 
 @app.command()

@@ -11,7 +11,7 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-from files_source.printing import printable
+from files_source.printing import printable, scale_of
 
 Measure = Literal["bytes", "files"]
 Along = TypeVar("Along", alt.Chart, alt.LayerChart)
@@ -20,7 +20,6 @@ WIDE: Final = 720
 """Pixels of a chart unless it is told otherwise."""
 FONT: Final = "sans-serif"
 
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 _ROW: Final = 44
 _BAR: Final = 16
 _ABOVE: Final[Mapping[str, Any]] = {"baseline": "bottom", "dy": -_BAR // 2 - 3}
@@ -29,6 +28,10 @@ _NAME_SIZE: Final = 13
 _CHARACTER: Final = 8.5
 """Pixels, on average, of a character in a name, in a wide font."""
 _VALUE_ROOM: Final = 135
+"""Pixels for a value, or more where one is longer."""
+_DIGIT: Final = 6.5
+"""Pixels, on average, of a character in a value."""
+_GAP: Final = 10
 _LABEL_ROOM: Final = 72
 """Pixels that a date on an axis needs, with the gap to the next."""
 _STEPS: Final = {
@@ -111,8 +114,7 @@ def unit_of(longest: int, measure: Measure) -> tuple[str, int]:
     """Return the unit of an axis that ends at *longest*, and how many bytes or files it stands for."""
     if measure == "files":
         return "files", 1
-    power = min((len(str(longest)) - 1) // 3, len(_UNITS) - 1)
-    return _UNITS[power], 1000**power
+    return scale_of(longest)
 
 
 def bars(
@@ -130,7 +132,7 @@ def bars(
     """
     longest = max([1, end or 0, *(row.length for row in rows)])
     unit, factor = unit_of(longest, measure)
-    room = width - _VALUE_ROOM
+    room = width - max([_VALUE_ROOM, *(_DIGIT * len(row.value) + _GAP for row in rows)])
     values = [
         {
             "row": number,

@@ -64,6 +64,17 @@ def late_history(inventory: Inventory) -> pl.DataFrame:
     return recorded.with_columns(pl.max_horizontal("_dlt_valid_from", pl.lit(begun)).alias("_dlt_valid_from"))
 
 
+def mostly_unknown() -> Inventory:
+    """Return the inventory of an account of which one file in fifty has a size that is known."""
+    files = busy(2_000).files
+    return Inventory(
+        files=files.with_columns(pl.when(pl.int_range(pl.len()) % 50 == 0).then("bytes").alias("bytes")),
+        place="lake/",
+        basis="files",
+        purpose=None,
+    )
+
+
 def hostile() -> Inventory:
     """Return the inventory of an account whose names attack whatever shows them."""
     drafts = [
@@ -96,6 +107,7 @@ REPORTS: dict[str, tuple[Callable[[], str], int]] = {
         ),
         4,
     ),
+    "mostly unknown sizes": (lambda: report(mostly_unknown(), now=NOW), 5),
 }
 """Each report by its name, and how many charts it has."""
 

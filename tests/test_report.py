@@ -55,7 +55,7 @@ class Read(HTMLParser):
 
 def drawn_values(chart: dict[str, Any], layer: int | None = None) -> list[dict[str, Any]]:
     """Return the rows that a chart draws, or one of its layers."""
-    data = (chart if layer is None else chart["layer"][layer])["data"]
+    data = chart["data"] if layer is None else chart["layer"][layer]["data"]
     values: list[dict[str, Any]] = chart["datasets"][data["name"]] if "name" in data else data["values"]
     return values
 
@@ -210,8 +210,31 @@ class TestContents:
         """Charts count files where there are no bytes to see."""
         page = page_of("unknown sizes")
 
-        assert "Stored 0 B and 9 files of unknown size" in Read(page).text
+        assert "Stored ? 9 files of unknown size Of the 2.5 TB limit ?" in Read(page).text
         assert page.count(">files</text>") == 6  # each chart but that of the limit, at both widths
+
+    def test_what_is_unknown_is_never_drawn_as_zero(self):
+        """Each bar says how many sizes it leaves out; one of which no size is known says nothing else."""
+        sizes = {"known": [3, 4], "mixed": [7, None, None], "unknown": [None, None]}
+        drafts = [
+            {"created_at": SECOND - DAY, "purpose": purpose, "bytes": size}
+            for purpose, each in sizes.items()
+            for size in each
+        ]
+        inventory = held(*drafts)
+
+        shown = drawn_values(charts.by(usage.by(inventory.files, "purpose"), "purpose").to_dict())
+        text = Read(report.report(inventory, now=NOW)).text
+
+        assert {row["name"]: row["value"] for row in shown} == {
+            "known": "7 B, 50.0%",
+            "mixed": "7 B, 50.0%, 2 unknown",
+            "unknown": "2 of unknown size",
+        }
+        assert "14 B, 7 files, 4 unknown" in text
+        assert "Files of unknown size have no part in the chart; the table counts them." in text
+        assert "have no part" not in page_of("one file")
+        assert "unknown 2 ? 2 ?" in text
 
     def test_one_purpose_is_named_and_has_no_limit(self):
         """A project's limit is for all purposes."""
