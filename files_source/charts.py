@@ -42,7 +42,7 @@ def expiring_soon(soon: pl.DataFrame, *, width: int = WIDE, look: Look = LIGHT) 
 
 
 def quota(accounts: pl.DataFrame, *, width: int = WIDE, look: Look = LIGHT) -> alt.LayerChart:
-    """Draw `usage.quota` against the limit, a dashed line."""
+    """Draw `usage.quota` against the limit, a line across each bar."""
     rows = [
         Bar(row["account"], _value(row, "bytes", known_share(row)), row["bytes"])
         for row in accounts.head(_MOST).iter_rows(named=True)

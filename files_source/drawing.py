@@ -29,7 +29,7 @@ _CHARACTER: Final = 8.5
 """Pixels, on average, of a character in a name, in a wide font."""
 _VALUE_ROOM: Final = 135
 """Pixels for a value, or more where one is longer."""
-_DIGIT: Final = 6.5
+_DIGIT: Final = 6.2
 """Pixels, on average, of a character in a value."""
 _GAP: Final = 10
 _LABEL_ROOM: Final = 72
@@ -127,12 +127,12 @@ def bars(
         measure: what their lengths count.
         width: in pixels.
         look: the colours.
-        end: where the axis ends at least, with a line there.
+        end: where the axis ends at least, with a line across each bar there.
         title: what the axis shows, beside its unit.
     """
     longest = max([1, end or 0, *(row.length for row in rows)])
     unit, factor = unit_of(longest, measure)
-    room = width - max([_VALUE_ROOM, *(_DIGIT * len(row.value) + _GAP for row in rows)])
+    rooms = [width - max(_VALUE_ROOM, _DIGIT * len(row.value) + _GAP) for row in rows]
     values = [
         {
             "row": number,
@@ -140,7 +140,7 @@ def bars(
             "value": row.value,
             "length": row.length / factor,
         }
-        for number, row in enumerate(rows)
+        for number, (row, room) in enumerate(zip(rows, rooms, strict=True))
     ]
     base = alt.Chart({"values": values or [{"row": 0, "name": "", "value": "", "length": 0}]}).encode(
         y=alt.Y("row:O", axis=None)
@@ -149,16 +149,24 @@ def bars(
         title=f"{title}{unit}", grid=False, tickCount=max(2, width // 110), tickMinStep=int(measure == "files")
     )
     length = alt.X("length:Q", axis=axis, scale=alt.Scale(domain=[0, longest / factor]))
-    names: dict[str, Any] = {"align": "left", "fontSize": _NAME_SIZE, "color": look.ink, "limit": room, **_ABOVE}
-    sizes: dict[str, Any] = {"align": "right", "color": look.muted, "dx": 0 if end is None else -8, **_ABOVE}
+    names: dict[str, Any] = {
+        "align": "left",
+        "fontSize": _NAME_SIZE,
+        "color": look.ink,
+        "limit": max(rooms, default=width),
+        **_ABOVE,
+    }
+    sizes: dict[str, Any] = {"align": "right", "color": look.muted, **_ABOVE}
     layers = [
         base.mark_bar(height=_BAR, color=look.mark).encode(x=length),
         base.mark_text(**names).encode(x=alt.value(0), text="name:N"),
         base.mark_text(**sizes).encode(x=alt.value("width"), text="value:N"),
     ]
     if end is not None:
-        limit = alt.Chart({"values": [{"length": end / factor}]}).mark_rule(color=look.ink, strokeDash=[4, 3])
-        layers.append(limit.encode(x=length))
+        limit = base.mark_tick(
+            color=look.ink, opacity=1, size=_BAR + 4, thickness=2
+        )  # no higher, where names and values stand
+        layers.append(limit.encode(x=alt.XDatum(end / factor)))
     drawn: alt.LayerChart = alt.layer(*layers).properties(**_form(width, alt.Step(_ROW))).configure(**_config(look))
     return drawn
 

@@ -99,8 +99,8 @@ def _quota(accounts: pl.DataFrame, now: datetime) -> Section:
         partial(charts.quota, accounts),
         of=accounts,
         heads=("size", "share", "per day", "limit reached"),
-        note="The dashed line is the limit. Per day: what was created in the last 30 days, is still there and never "
-        "expires; what expires is taken to be replaced.",
+        note="The line across each bar is the limit. Per day: what was created in the last 30 days, is still there "
+        "and never expires; what expires is taken to be replaced.",
     )
 
 

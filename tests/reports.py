@@ -64,6 +64,19 @@ def late_history(inventory: Inventory) -> pl.DataFrame:
     return recorded.with_columns(pl.max_horizontal("_dlt_valid_from", pl.lit(begun)).alias("_dlt_valid_from"))
 
 
+def over_the_limit() -> Inventory:
+    """Return the inventory of two accounts with long names, of which one holds far more than it may."""
+    files = busy(2_000).files
+    of = pl.when(pl.int_range(pl.len()) % 3 == 0)
+    names = of.then(pl.lit("customer-support-transcripts")).otherwise(pl.lit("research-and-evaluations"))
+    return Inventory(
+        files=files.with_columns(account=names, bytes=pl.col("bytes") * of.then(14_000).otherwise(400)),
+        place="lake/",
+        basis="files",
+        purpose=None,
+    )
+
+
 def mostly_unknown() -> Inventory:
     """Return the inventory of an account of which one file in fifty has a size that is known."""
     files = busy(2_000).files
@@ -107,6 +120,7 @@ REPORTS: dict[str, tuple[Callable[[], str], int]] = {
         ),
         4,
     ),
+    "over the limit": (lambda: report(over_the_limit(), now=NOW), 6),
     "mostly unknown sizes": (lambda: report(mostly_unknown(), now=NOW), 5),
 }
 """Each report by its name, and how many charts it has."""
