@@ -59,6 +59,7 @@ class Look:
     """The colours of a chart, each as CSS spells it.
 
     Attributes:
+        card: what the chart stands on.
         ink: text that matters.
         muted: text of axes.
         grid: lines in the background.
@@ -67,6 +68,7 @@ class Look:
         others: bars of what is not told apart.
     """
 
+    card: str
     ink: str
     muted: str
     grid: str
@@ -76,6 +78,7 @@ class Look:
 
 
 LIGHT: Final = Look(
+    card="#ffffff",
     ink="#1f2328",
     muted="#59636e",
     grid="#d9dee3",
@@ -83,7 +86,18 @@ LIGHT: Final = Look(
     series=("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7"),
     others="#8c959f",
 )
-"""On white. Source of the series: Okabe and Ito, told apart by colour-blind readers too."""
+"""Source of the series: Okabe and Ito, told apart by colour-blind readers too."""
+
+DARK: Final = Look(
+    card="#171b21",
+    ink="#e8ebef",
+    muted="#a2abb5",
+    grid="#353c45",
+    mark="#3d9fdb",
+    series=("#2f8fd0", "#e69f00", "#1bb58a", "#e8762d", "#56b4e9", "#cc79a7"),
+    others="#78828d",
+)
+"""The same, lighter where they would be too dark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +177,7 @@ def bars(
         base.mark_text(**sizes).encode(x=alt.value("width"), text="value:N"),
     ]
     if end is not None:
-        limit = base.mark_tick(
-            color=look.ink, opacity=1, size=_BAR + 4, thickness=2
-        )  # no higher, where names and values stand
+        limit = base.mark_tick(color=look.ink, opacity=1, size=_BAR + 4, thickness=2)  # below names and values
         layers.append(limit.encode(x=alt.XDatum(end / factor)))
     drawn: alt.LayerChart = alt.layer(*layers).properties(**_form(width, alt.Step(_ROW))).configure(**_config(look))
     return drawn
@@ -214,13 +226,13 @@ def _form(width: int, height: int | alt.Step) -> dict[str, Any]:
         "height": height,
         "padding": 4,
         "autosize": alt.AutoSizeParams(type="fit-x", contains="padding"),
-        "background": "transparent",
     }
 
 
 def _config(look: Look) -> dict[str, Any]:
     return {
         "aria": False,  # the chart has one name, given where it stands
+        "background": look.card,  # or nobody could read it where it is shown on a dark page
         "font": FONT,
         "view": alt.ViewConfig(stroke=None),
         "text": alt.MarkConfig(fontSize=12),

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from files_source import charts, cli, report, usage
-from files_source.drawing import LIGHT, shortened, svg, time_axis
+from files_source.drawing import DARK, LIGHT, shortened, svg, time_axis
 from files_source.emulator import Clock, Emulator, status
 from files_source.inventories import Inventory
 from tests.commands import Ended
@@ -110,6 +110,19 @@ class TestPage:
         assert {"title", "main", "header", "footer"} < {tag for tag, _ in tags}
         assert "width=device-width" in page
         assert "prefers-color-scheme: dark" in page
+
+    def test_every_colour_that_is_named_is_one(self, made: tuple[str, int]):
+        """In light and in dark; the charts have no colours of their own."""
+        page, count = made
+
+        light, dark = (dict(re.findall(r"--([\w-]+): (#[0-9a-f]+);", part)) for part in re.split("@media", page)[:2])
+        named = set(re.findall(r"var\(--([\w-]+)\)", page))
+        drawn = " ".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
+        assert named <= {*light, "paper"}
+        assert {*light, "paper"} == dark.keys()
+        assert (light["card"], dark["card"], dark["series-2"]) == (LIGHT.card, DARK.card, DARK.series[2])
+        assert bool(count) == ("var(--ink)" in drawn)
+        assert re.findall(r'(?:fill|stroke)="(?:#|rgb|black|white)', drawn) == []
 
     def test_no_character_commands_what_shows_it(self, made: tuple[str, int]):
         """Control characters and marks of direction are spelled out."""
@@ -358,6 +371,12 @@ class TestCharts:
         assert drawn.count(f'fill="{LIGHT.mark}"') == 12
         assert re.search(r">[\d.]+ [kM]B of \d copies<", copies)
         assert re.search(r">to free, [kM]B<", copies)
+
+    def test_a_chart_stands_on_a_ground_of_its_own(self):
+        """In a notebook with a dark theme its texts can be read, too."""
+        drawn = svg(charts.ages(usage.ages(busy(1_000).files, now=NOW)))
+
+        assert re.search(rf'<rect width="\d+" height="\d+" fill="{LIGHT.card}"', drawn)
 
     def test_months_without_a_column_have_one_colour(self):
         """And no legend."""
