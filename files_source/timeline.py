@@ -9,7 +9,7 @@ import polars as pl
 
 from files_source.errors import ConfigError
 from files_source.history import Frame, utc
-from files_source.measures import FILE, MEASURES, WIDE, measures
+from files_source.measures import FILE, MEASURES, WIDE, measures, refuse_repeated
 
 BEGUN: Final = pl.col("_dlt_valid_from").min().over("account").max()
 """When the history of each account had begun, by its versions."""
@@ -25,7 +25,11 @@ def by_month(files: Frame, *columns: str) -> Frame:
     Returns:
         `month` (its first day, a date), *columns*, `files`, `bytes` and `unknown_size`. Without *columns*
         a month in between in which nothing was created has a row of zeros; with them it has none.
+
+    Raises:
+        ConfigError: a column is given twice, or is one of the answer's own.
     """
+    refuse_repeated(columns, beside=("month", *MEASURES))
     month = pl.col("created_at").dt.truncate("1mo").alias("month")
     months = files.group_by(month, *columns).agg(*measures()).sort("month", *columns, nulls_last=True)
     if not columns:

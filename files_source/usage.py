@@ -28,7 +28,7 @@ from files_source.candidates import (
 )
 from files_source.errors import ConfigError
 from files_source.history import Frame, utc
-from files_source.measures import DAY, TICK, WIDE, counted, largest_first, measures, shifted
+from files_source.measures import DAY, MEASURES, TICK, WIDE, counted, largest_first, measures, refuse_repeated, shifted
 from files_source.timeline import by_month, over_time
 
 __all__ = [
@@ -87,7 +87,11 @@ def by(files: Frame, *columns: str) -> Frame:
     Returns:
         *columns*, `files`, `bytes`, `unknown_size` and `share`, of the bytes of all, 0 to 1; null where
         there are none. Most bytes first, then by *columns*, null last. Without *columns* one row of all.
+
+    Raises:
+        ConfigError: a column is given twice, or is one of the answer's own.
     """
+    refuse_repeated(columns, beside=(*MEASURES, "share"))
     count, _, unknown = measures()
     share = pl.col("bytes").cast(pl.Float64) / pl.col("bytes").sum().cast(pl.Float64)
     sums = (count, pl.col("bytes").cast(WIDE).sum(), unknown)

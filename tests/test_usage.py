@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, TypeVar, cast
 
+import httpx
 import polars as pl
 import pytest
 from hypothesis import assume, example, given
@@ -13,6 +14,10 @@ from polars.io.plugins import register_io_source
 from polars.testing import assert_frame_equal
 
 from files_source import usage
+from files_source.accounts import Account
+from files_source.cleanup import Cleanup
+from files_source.client import FilesClient
+from files_source.emulator import Clock, Emulator
 from files_source.errors import ConfigError
 from files_source.history import as_of, current
 from files_source.schema import FILES
@@ -174,6 +179,21 @@ class TestBy:
         expected.sort(key=lambda row: (-row["bytes"], null_last(*(row[name] for name in columns))))
         assert_frame_equal(groups, pl.DataFrame(expected, schema=groups.schema), rel_tol=1e-12)
 
+    @pytest.mark.parametrize(
+        "ask",
+        [
+            lambda: usage.by(EMPTY, "purpose", "bytes"),
+            lambda: usage.by(EMPTY.lazy(), "files"),
+            lambda: usage.by(EMPTY, "purpose", "purpose"),
+            lambda: usage.by_month(EMPTY, "bytes"),
+            lambda: usage.by_month(EMPTY.lazy(), "month"),
+        ],
+    )
+    def test_a_column_of_the_answer_is_refused(self, ask: Callable[[], object]):
+        """It would stand there twice; so would one that is given twice."""
+        with pytest.raises(ConfigError, match=r"'\w+' is a column of the answer already: group by others, each once"):
+            ask()
+
     @given(files=rows())
     def test_shares_are_parts_of_one(self, files: list[Row]):
         """They add up to one, or are null where no byte is known of."""
@@ -317,10 +337,10 @@ class TestOlderThan:
 
     @given(files=rows(), now=st.just(NOON) | FAR, age=SPANS)
     def test_those_of_that_age_come_oldest_first(self, files: list[Row], now: datetime, age: timedelta):
-        """Those that are just so old are among them."""
+        """Those that are just so old are not, as they are not to `files-source cleanup`."""
         old = answer(lambda frame: usage.older_than(frame, now=now, age=age), framed(files))
 
-        expected = [row for row in files if now - row["created_at"] >= age]
+        expected = [row for row in files if now - row["created_at"] > age]
         assert kept(old) == ordered(expected, lambda row: row["created_at"])
 
 
@@ -479,7 +499,7 @@ class TestCleanupCandidates:
         expected = [
             row
             for row in there
-            if (age is None or NOON - row["created_at"] >= age)
+            if (age is None or NOON - row["created_at"] > age)
             and (purpose is None or row["purpose"] in ([purpose] if isinstance(purpose, str) else purpose))
             and (size is None or (row["bytes"] is not None and row["bytes"] > size))
             and (not only_copies or (row["account"], row["id"]) in older)
@@ -493,7 +513,13 @@ class TestCleanupCandidates:
         [
             pytest.param({"older_than": 90 * DAY}, "older than 90 days", id="age"),
             pytest.param({"older_than": DAY}, "older than 1 day", id="a day"),
-            pytest.param({"older_than": DAY / 2}, "older than 0.5 days", id="half a day"),
+            pytest.param({"older_than": DAY / 2}, "older than 12 hours", id="half a day"),
+            pytest.param({"older_than": 1.5 * DAY}, "older than 36 hours", id="a day and a half"),
+            pytest.param({"older_than": DAY / 1_440}, "older than 1 minute", id="a minute"),
+            pytest.param({"older_than": timedelta(seconds=100)}, "older than 100 seconds", id="100 seconds"),
+            pytest.param({"older_than": 1_500 * DAY}, "older than 1,500 days", id="years"),
+            pytest.param({"older_than": TICK}, "older than 0.000001 seconds", id="a tick"),
+            pytest.param({"older_than": timedelta()}, "older than 0 days", id="no age"),
             pytest.param({"purpose": ["batch", "vision"]}, "of purpose batch", id="purpose"),
             pytest.param({"larger_than": 1_000}, "larger than 1,000 bytes", id="size"),
             pytest.param({"copies": True}, "maybe a copy of file-2", id="copy"),
@@ -507,13 +533,43 @@ class TestCleanupCandidates:
     def test_each_comes_with_its_reason(self, wanted: dict[str, Any], reason: str):
         """What was asked for, in words."""
         files = [
-            file("file-1", created_at=NOON - 100 * DAY, bytes=2_000),
+            file("file-1", created_at=NOON - 2_000 * DAY, bytes=2_000),
             file("file-2", purpose="vision", bytes=2_000),
         ]
 
         found = usage.cleanup_candidates(framed(files), now=NOON, **wanted)
 
         assert found.filter(id="file-1")["reason"].to_list() == [reason]
+
+    def test_they_are_those_of_the_command(self):
+        """Of files about an age, by a second each, `files-source cleanup` lists the same."""
+        now = int(NOON.timestamp())
+        emulator = Emulator(clock=Clock(now))
+        for second in range(-2, 3):
+            for purpose in ("batch", "vision"):
+                emulator.add(created_at=now - 3_600 + second, purpose=purpose, size=second + 2)
+        client = FilesClient(Account(base_url="http://made-up/v1"), transport=httpx.WSGITransport(app=emulator))
+        with client, Cleanup(client=client).candidates(older_than=timedelta(hours=1), purpose="batch") as listed:
+            commanded = [row["id"] for _, table in listed.tables() for row in table.to_pylist()]
+            files = cast(pl.DataFrame, pl.from_arrow(client.page(limit=10).files))
+
+        found = usage.cleanup_candidates(files, now=NOON, older_than=timedelta(hours=1), purpose="batch")
+
+        assert sorted(found["id"]) == sorted(commanded)
+        assert len(commanded) == 2
+
+    @pytest.mark.parametrize(
+        "ask",
+        [
+            lambda age: usage.cleanup_candidates(EMPTY, now=NOON, older_than=age),
+            lambda age: usage.older_than(EMPTY, now=NOON, age=age),
+        ],
+        ids=["cleanup_candidates", "older_than"],
+    )
+    def test_a_negative_age_is_refused(self, ask: Callable[[timedelta], object]):
+        """As the command refuses it: every file would be older."""
+        with pytest.raises(ConfigError, match="the age is negative"):
+            ask(-TICK)
 
     def test_what_has_a_copy_that_has_expired_is_the_only_one(self):
         """It is no candidate for a copy of something that is gone."""
@@ -773,6 +829,13 @@ def test_an_instant_without_a_zone_is_in_utc(now: datetime, files: list[Row]):
 
     for found, expected in zip(answers(now), answers(NOON), strict=True):
         assert_frame_equal(found, expected)
+
+
+@pytest.mark.parametrize("now", [NOON.date(), "2026-09-21"], ids=["date", "text"])
+def test_what_is_no_instant_is_refused(now: Any):
+    """A date may mean its begin or its end."""
+    with pytest.raises(ConfigError, match=r"is no instant: give a datetime, such as datetime\(2026, 1, 31, 12"):
+        usage.ages(EMPTY, now=now)
 
 
 def test_questions_are_asked_of_another_time_through_its_inventory():
