@@ -77,6 +77,33 @@ def over_the_limit() -> Inventory:
     )
 
 
+def small() -> Inventory:
+    """Return the inventory of an account whose figures can be reckoned by hand."""
+    million = 10**6
+    files: list[tuple[str, str, int, int | None, int | None]] = [
+        ("fine-tune", "a.jsonl", 100 * DAY, 1_000 * million, None),
+        ("fine-tune", "b.jsonl", 10 * DAY, 3_000 * million, None),
+        ("vision", "c.png", 40 * DAY, 200 * million, None),
+        ("vision", "c.png", 39 * DAY, 200 * million, None),
+        ("vision", "c.png", 38 * DAY, 200 * million, None),
+        ("batch", "d", 3_600, None, None),
+        ("batch", "e", 2 * DAY, 200 * million, SECOND + 5 * DAY),
+        ("batch", "f", 3_600, 500 * million, SECOND + 29 * DAY),
+    ]
+    return held(
+        *(
+            {"file_id": f"file-{number}", "created_at": SECOND - age, "purpose": purpose, "filename": filename}
+            | {"bytes": size, "expires_at": expires_at}
+            for number, (purpose, filename, age, size, expires_at) in enumerate(files, start=1)
+        )
+    )
+
+
+def small_history() -> pl.DataFrame:
+    """Return the history of `small`, each file of which was seen when it was created."""
+    return with_history(small()).with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias("_dlt_valid_to"))
+
+
 def mostly_unknown() -> Inventory:
     """Return the inventory of an account of which one file in fifty has a size that is known."""
     files = busy(2_000).files

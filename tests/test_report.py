@@ -6,21 +6,36 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from files_source import charts, cli, report, usage
+from files_source import charts, report, usage
 from files_source.drawing import DARK, LIGHT, shortened, svg, time_axis
 from files_source.emulator import Clock, Emulator, status
 from files_source.inventories import Inventory
 from tests.commands import Ended
-from tests.reports import DAY, HOSTILE, NOW, REPORTS, SECOND, accounts, busy, held, page_of, with_history
+from tests.reports import (
+    DAY,
+    HOSTILE,
+    NOW,
+    REPORTS,
+    SECOND,
+    accounts,
+    busy,
+    held,
+    page_of,
+    small,
+    small_history,
+    with_history,
+)
 
 Command = Callable[..., Ended]
 EMPTY = held().files
@@ -34,6 +49,7 @@ class Read(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
+        self.page = page
         self.feed(page)
         self.close()
 
@@ -48,9 +64,25 @@ class Read(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
     @property
+    def tables(self) -> dict[str, list[list[str]]]:
+        """The rows of each section's table, head first, by the section's title."""
+        found: dict[str, list[list[str]]] = {}
+        for title, section in re.findall(r"<h2>(.*?)</h2>(.*?)</section>", self.page, flags=re.DOTALL):
+            rows = re.findall(r"<tr>(.*?)</tr>", section, flags=re.DOTALL)
+            found[unescape(title)] = [
+                [text(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.DOTALL)] for row in rows
+            ]
+        return found
+
+    @property
     def charts(self) -> list[str]:
         """The accessible name of each chart."""
         return [attrs["aria-label"] or "" for _, attrs in self.tags if attrs.get("role") == "img"]
+
+
+def text(html: str) -> str:
+    """Return what a piece of a page says."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
 
 
 def drawn_values(chart: dict[str, Any], layer: int | None = None) -> list[dict[str, Any]]:
@@ -204,6 +236,80 @@ class TestContents:
         assert "Files 25,000 created 2020-11-15 to 2023-11-14 Stored 71.7 GB Of the 2.5 TB limit 2.9%" in text
         assert "Limit reached after 2123 at 48.1 MB per day that never expire" in text
         assert "Candidates: the same account, name and size, for the API gives no hash." in text
+
+    def test_a_small_account_has_these_figures(self):
+        """Each cell of each table, reckoned by hand, and each chart's name says the same."""
+        read = Read(report.report(small(), now=NOW, history=small_history()))
+
+        measures = ["files", "size", "size unknown"]
+        tables = read.tables
+        assert tables["By purpose"] == [
+            ["purpose", *measures, "share"],
+            ["fine-tune", "2", "4.0 GB", "0", "75.5%"],
+            ["batch", "3", "700.0 MB", "1", "13.2%"],
+            ["vision", "3", "600.0 MB", "0", "11.3%"],
+        ]
+        assert tables["Of the 2.5 TB that a project may hold"] == [
+            ["account", "size", "share", "per day", "limit reached"],
+            ["default", "5.3 GB", "0.2%", "100.0 MB", "2092-03-03"],
+        ]
+        assert tables["By month of creation"] == [
+            ["month", *measures],
+            ["2023-11", "4", "3.7 GB", "1"],
+            ["2023-10", "3", "600.0 MB", "0"],
+            ["2023-09", "0", "0 B", "0"],
+            ["2023-08", "1", "1.0 GB", "0"],
+        ]
+        assert tables["Stored over time"][0] == ["at", *measures]
+        assert [tables["Stored over time"][row] for row in (1, 2, -1)] == [
+            ["2023-11-14 22:13", "8", "5.3 GB", "1"],
+            ["2023-11-14", "6", "4.8 GB", "0"],
+            ["2023-08-07", "1", "1.0 GB", "0"],
+        ]
+        assert tables["By age"] == [
+            ["age", *measures],
+            ["under 1 day", "2", "500.0 MB", "1"],
+            ["1 to 7 days", "1", "200.0 MB", "0"],
+            ["7 to 30 days", "1", "3.0 GB", "0"],
+            ["30 to 90 days", "3", "600.0 MB", "0"],
+            ["90 days to 1 year", "1", "1.0 GB", "0"],
+            ["over 1 year", "0", "0 B", "0"],
+        ]
+        assert tables["Expiring soon"] == [
+            ["expires", *measures],
+            ["within 1 day", "0", "0 B", "0"],
+            ["within 7 days", "1", "200.0 MB", "0"],
+            ["within 30 days", "2", "700.0 MB", "0"],
+        ]
+        assert [(row[0].split(" ")[0], row[1]) for row in tables["Largest files"][1:]] == [
+            ("b.jsonl", "3.0 GB"),
+            ("a.jsonl", "1.0 GB"),
+            ("f", "500.0 MB"),
+            ("c.png", "200.0 MB"),
+            ("c.png", "200.0 MB"),
+            ("c.png", "200.0 MB"),
+            ("e", "200.0 MB"),
+        ]
+        assert tables["Maybe duplicates"] == [
+            ["file", "copies", "of size", "to free"],
+            ["c.png newest: file-5", "3", "200.0 MB", "400.0 MB"],
+        ]
+        assert "To keep only the newest of each would free 400.0 MB." in read.text
+        assert tables["What could go"] == [
+            ["files that are", *measures],
+            ["older than 90 days", "1", "1.0 GB", "0"],
+            ["older than 1 year", "0", "0 B", "0"],
+            ["results of batches, older than 30 days", "0", "0 B", "0"],
+            ["larger than 100 MB, older than 30 days", "4", "1.6 GB", "0"],
+            ["maybe copies of a newer file", "2", "400.0 MB", "0"],
+        ]
+        assert "Never expiring: 6 files, 4.6 GB and 1 of unknown size." in read.text
+        assert read.charts[0] == (
+            "Chart. By purpose. fine-tune: 2 files, size 4.0 GB, 0 size unknown, share 75.5%; "
+            "batch: 3 files, size 700.0 MB, 1 size unknown, share 13.2%; "
+            "vision: 3 files, size 600.0 MB, 0 size unknown, share 11.3%."
+        )
+        assert read.charts[-1].endswith("within 30 days: 2 files, size 700.0 MB, 0 size unknown.")
 
     def test_of_several_accounts_the_fullest_comes_first(self):
         """The headline says whose limit it is, and what was loaded may be more than what is there."""
@@ -401,6 +507,83 @@ class TestCharts:
         assert bars["encoding"]["x"]["axis"]["title"] == "GB"
         assert bars["encoding"]["x"]["scale"]["domain"] == [0, 3.0]
 
+    def test_each_part_of_a_month_is_as_high_as_it_says(self):
+        """A bar for each month and purpose, in the unit of the highest month."""
+        months = usage.by_month(small().files, "purpose")
+
+        drawn = charts.by_month(months, "purpose", look=LIGHT).to_dict()
+
+        first = {month: int(datetime(2023, month, 1, tzinfo=UTC).timestamp()) * 1_000 for month in (8, 10, 11)}
+        assert drawn_values(drawn) == [
+            {"month": first[8], "name": "fine-tune", "length": 1.0},
+            {"month": first[10], "name": "vision", "length": 0.6},
+            {"month": first[11], "name": "batch", "length": 0.7},
+            {"month": first[11], "name": "fine-tune", "length": 3.0},
+        ]
+        assert drawn["encoding"]["y"]["axis"]["title"] == "GB"
+        assert drawn["encoding"]["color"]["scale"] == {
+            "domain": ["fine-tune", "batch", "vision"],
+            "range": list(LIGHT.series[:3]),
+        }
+
+    @pytest.mark.parametrize(
+        ("drawn", "rows"),
+        [
+            pytest.param(
+                lambda files: charts.ages(usage.ages(files, now=NOW)),
+                [
+                    ("under 1 day", 0.5, "500.0 MB, 2 files, 1 unknown"),
+                    ("1 to 7 days", 0.2, "200.0 MB, 1 file"),
+                    ("7 to 30 days", 3.0, "3.0 GB, 1 file"),
+                    ("30 to 90 days", 0.6, "600.0 MB, 3 files"),
+                    ("90 days to 1 year", 1.0, "1.0 GB, 1 file"),
+                    ("over 1 year", 0.0, "0 B, 0 files"),
+                ],
+                id="ages",
+            ),
+            pytest.param(
+                lambda files: charts.expiring_soon(usage.expiring_soon(files, now=NOW)),
+                [
+                    ("within 1 day", 0.0, "0 B, 0 files"),
+                    ("within 7 days", 200.0, "200.0 MB, 1 file"),
+                    ("within 30 days", 700.0, "700.0 MB, 2 files"),
+                ],
+                id="expiring_soon",
+            ),
+            pytest.param(
+                lambda files: charts.quota(usage.quota(files, now=NOW)),
+                [("default", 0.0053, "5.3 GB, 0.2%, 1 unknown")],
+                id="quota",
+            ),
+            pytest.param(
+                lambda files: charts.largest(usage.largest(files, 2)),
+                [("b.jsonl", 3.0, "3.0 GB"), ("a.jsonl", 1.0, "1.0 GB")],
+                id="largest",
+            ),
+            pytest.param(
+                lambda files: charts.duplicates(usage.duplicates(files)),
+                [("c.png", 400.0, "400.0 MB of 3 copies")],
+                id="duplicates",
+            ),
+        ],
+    )
+    def test_each_bar_is_as_long_as_it_says(
+        self, drawn: Callable[[pl.DataFrame], alt.LayerChart], rows: list[tuple[str, float, str]]
+    ):
+        """In the unit of the longest."""
+        values = drawn_values(drawn(small().files).to_dict())
+
+        assert [(row["name"], row["length"], row["value"]) for row in values] == rows
+
+    def test_the_line_of_a_limit_is_across_each_bar(self):
+        """Where the limit is on the axis, and no higher than would leave names and values alone."""
+        drawn = charts.quota(usage.quota(small().files, now=NOW), look=LIGHT).to_dict()
+
+        *_, line = drawn["layer"]
+        assert (line["mark"]["type"], line["mark"]["size"]) == ("tick", 20)
+        assert line["encoding"]["x"]["datum"] == 2.5
+        assert line["encoding"]["y"]["field"] == "row"
+
     def test_what_was_stored_is_as_high_as_it_says_until_it_changes(self):
         """A step at each instant; what came before the history is told apart, and reaches up to it."""
         midnight = datetime(2026, 9, 21, tzinfo=UTC)
@@ -551,5 +734,4 @@ def test_other_commands_start_without_it():
 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
-    assert cli.report.__doc__
     assert done.stdout == "set()\n"
