@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
@@ -21,7 +23,7 @@ from files_source import charts, report, usage
 from files_source.drawing import DARK, LIGHT, shortened, svg, time_axis
 from files_source.emulator import Clock, Emulator, status
 from files_source.inventories import Inventory
-from tests.commands import Ended
+from tests.commands import Ended, finish, start
 from tests.reports import (
     DAY,
     HOSTILE,
@@ -699,6 +701,36 @@ class TestCommand:
 
         assert failed.status == 1
         assert Path("report.html").read_text() == "old"
+
+    @pytest.mark.parametrize("output", ["-", "/dev/stdout"])
+    def test_it_can_go_into_a_pipe(self, output: str, emulator: Emulator, command: Command):
+        """To whatever mails or uploads it; nothing is written here."""
+        emulator.add(created_at=int(emulator.clock()) - DAY, purpose="batch", size=5)
+        command("sync")
+        before = sorted(Path().iterdir())
+
+        piped = finish(start("report", "-o", output))
+
+        assert (piped.status, piped.err) == (0, "")
+        assert piped.out.startswith("<!doctype html>")
+        assert piped.out.endswith("</html>")
+        assert sorted(Path().iterdir()) == before
+
+    def test_another_pipe_is_written_as_it_is(self, emulator: Emulator, command: Command):
+        """Any that has a path, such as the shell's >(...)."""
+        emulator.add(created_at=int(emulator.clock()) - DAY, purpose="batch", size=5)
+        command("sync")
+        reads, writes = os.pipe()
+
+        with os.fdopen(reads) as pipe, ThreadPoolExecutor(1) as reader:
+            page = reader.submit(pipe.read)
+            try:
+                done = command("report", "-o", f"/dev/fd/{writes}")
+            finally:
+                os.close(writes)
+
+        assert (done.status, done.err) == (0, "")
+        assert page.result().startswith("<!doctype html>")
 
     def test_two_places_at_once_are_refused(self, command: Command):
         """The account or what was loaded."""
