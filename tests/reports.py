@@ -52,7 +52,8 @@ def with_history(inventory: Inventory) -> pl.DataFrame:
     gone = pl.when(pl.int_range(pl.len()) % 5 == 0).then(
         pl.max_horizontal(pl.col("created_at") + timedelta(days=40), pl.lit(NOW - timedelta(days=300)))
     )
-    return inventory.files.with_columns(
+    files = inventory.files.sort("created_at", "id")  # pages come in any order, and the picture is the same each time
+    return files.with_columns(
         pl.col("created_at").alias("_dlt_valid_from"), pl.when(gone < NOW).then(gone).alias("_dlt_valid_to")
     )
 
