@@ -13,6 +13,8 @@ from files_source.history import Frame, utc
 from files_source.measures import DAY, FILE, WIDE, counted, largest_first, shifted
 
 _SOON: Final = (1, 7, 30)
+_SECOND: Final = timedelta(seconds=1)
+_UNITS: Final = {"day": DAY, "hour": 3_600 * _SECOND, "minute": 60 * _SECOND, "second": _SECOND}
 _SAME: Final = ("account", "filename", "bytes")
 """What copies have in common, as far as can be told: the API gives no hash."""
 
@@ -41,8 +43,12 @@ def unexpired(files: Frame, *, now: datetime) -> Frame:
 
 
 def older_than(files: Frame, *, now: datetime, age: timedelta) -> Frame:
-    """Keep the files created *age* before *now* or earlier, oldest first."""
-    return files.filter(pl.col("created_at") <= shifted(now, -age)).sort("created_at", *FILE)
+    """Keep the files created before *now* - *age*, oldest first, as `files-source cleanup` does.
+
+    Raises:
+        ConfigError: *age* is negative.
+    """
+    return files.filter(_is_older(now, age)).sort("created_at", *FILE)
 
 
 def duplicates(files: Frame) -> Frame:
@@ -79,7 +85,7 @@ def cleanup_candidates(
     Args:
         files: those that have expired by *now* are left out.
         now: when the files are so old.
-        older_than: created that long before *now* or earlier.
+        older_than: created before *now* - that.
         purpose: of this purpose, or of one of these.
         larger_than: of more bytes than that.
         copies: one of the `other_ids` of `duplicates`, whatever else is given.
@@ -88,14 +94,12 @@ def cleanup_candidates(
         The rows, and `reason`, such as 'older than 90 days, of purpose batch_output'.
 
     Raises:
-        ConfigError: nothing is given, which is true of every file.
+        ConfigError: nothing is given, which is true of every file, or *older_than* is negative.
     """
     files = unexpired(files, now=now)
     reasons: list[tuple[pl.Expr, pl.Expr]] = []
     if older_than is not None:
-        days = older_than / DAY
-        text = f"older than {days:,g} day{'' if days == 1 else 's'}"
-        reasons.append((pl.col("created_at") <= shifted(now, -older_than), pl.lit(text)))
+        reasons.append((_is_older(now, older_than), pl.lit(f"older than {_spelled(older_than)}")))
     if purpose is not None:
         purposes = [purpose] if isinstance(purpose, str) else list(purpose)
         reasons.append((pl.col("purpose").is_in(purposes), pl.format("of purpose {}", "purpose")))
@@ -115,6 +119,19 @@ def cleanup_candidates(
 
 def _expires(now: datetime, within: timedelta) -> pl.Expr:
     return pl.col("expires_at").is_between(utc(now), shifted(now, within), closed="right")
+
+
+def _is_older(now: datetime, age: timedelta) -> pl.Expr:
+    if age < timedelta():
+        raise ConfigError("the age is negative: give one from 0 on")
+    return pl.col("created_at") < shifted(now, -age)
+
+
+def _spelled(age: timedelta) -> str:
+    """Return an age in the largest unit of which it is a whole number, such as `90 days`, `36 hours`, `100 seconds`."""
+    unit, length = next(((unit, length) for unit, length in _UNITS.items() if not age % length), ("second", _SECOND))
+    count = f"{age / length:,.6f}".rstrip("0").rstrip(".")
+    return f"{count} {unit}" if count == "1" else f"{count} {unit}s"
 
 
 def _newest_first(files: Frame) -> Frame:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from files_source.shortlist import Candidates
 
 _NAME: Final = "files-source"
+_STANDARD_OUTPUT: Final = ("-", "/dev/stdout")
 _AGE: Final = re.compile(r"([0-9]{1,6})([mhdw])", re.ASCII)
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -111,6 +112,10 @@ Purpose = Annotated[str | None, typer.Option(metavar="PURPOSE", help="Only files
 Place = Annotated[
     str, typer.Option(metavar="PLACE", help="PATH.duckdb, DIR/, parquet:URL, or the name of a dlt destination.")
 ]
+From = Annotated[
+    str | None, typer.Option("--from", metavar="PLACE", help="Where they were loaded; otherwise inventory.duckdb.")
+]
+Live = Annotated[bool, typer.Option("--live", help="List the account now, in place of what was loaded.")]
 AccountName = Annotated[
     str | None, typer.Option(metavar="NAME", help="The name of these files' account; otherwise default.")
 ]
@@ -161,12 +166,7 @@ def content(
     """Write a file's bytes to standard output, or to --output."""
     with _client(context) as client:
         chunks = client.content(file_id)
-        if output is None:
-            for chunk in chunks:
-                sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
-        else:
-            _write_whole(output, chunks)
+        _write_whole(output or Path("-"), chunks)
 
 
 @app.command()
@@ -349,10 +349,8 @@ def scans(
 @app.command()
 def usage(
     context: typer.Context,
-    place: Annotated[
-        str | None, typer.Option("--from", metavar="PLACE", help="Where they were loaded; otherwise inventory.duckdb.")
-    ] = None,
-    live: Annotated[bool, typer.Option("--live", help="List the account now, in place of what was loaded.")] = False,
+    place: From = None,
+    live: Live = False,
     purpose: Purpose = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all answers as one JSON object.")] = False,
 ) -> None:
@@ -366,19 +364,20 @@ def usage(
     if as_json:
         _print_object(usage_tables.as_object(inventory, answers, now=now))
     else:
-        usage_tables.show(inventory, answers)
+        usage_tables.show(inventory, answers, now=now)
 
 
 @app.command()
 def report(
     context: typer.Context,
-    place: Annotated[
-        str | None, typer.Option("--from", metavar="PLACE", help="Where they were loaded; otherwise inventory.duckdb.")
-    ] = None,
-    live: Annotated[bool, typer.Option("--live", help="List the account now, in place of what was loaded.")] = False,
+    place: From = None,
+    live: Live = False,
     purpose: Purpose = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="PATH", help="Write it here, whole or not at all.")
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="PATH", help="Write it here, whole or not at all; - for standard output."
+        ),
     ] = Path("report.html"),
 ) -> None:
     """Write what `usage` prints as one HTML page with charts."""
@@ -477,14 +476,18 @@ def _agreed(question: str) -> bool:
 
 
 def _write_whole(output: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file whole, or leave what was there."""
-    place = output.resolve()  # a link stays, and what it points to is replaced
-    if place.is_dir():
+    """Write a file whole, or leave what was there; `-` is standard output."""
+    if str(output) in _STANDARD_OUTPUT:
+        sys.stdout.buffer.writelines(chunks)
+        sys.stdout.buffer.flush()
+        return
+    if output.is_dir():
         raise ConfigError(f"{output} is a folder: name the file to write")
+    place = output.resolve()  # a link stays, and what it points to is replaced
     unfinished = place.with_name(f".files-source-{os.getpid()}")
     try:
-        if place.exists() and not place.is_file():  # a device or a pipe
-            with place.open("wb") as file:
+        if output.exists() and not output.is_file():  # a device or a pipe, of which a resolved path may be no path
+            with output.open("wb") as file:
                 file.writelines(chunks)
             return
         with unfinished.open("wb") as file:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import altair as alt
 import polars as pl
 import vl_convert
 
-from files_source.printing import printable
+from files_source.printing import printable, scale_of
 
 Measure = Literal["bytes", "files"]
+Along = TypeVar("Along", alt.Chart, alt.LayerChart)
 
 WIDE: Final = 720
 """Pixels of a chart unless it is told otherwise."""
 FONT: Final = "sans-serif"
 
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 _ROW: Final = 44
 _BAR: Final = 16
 _ABOVE: Final[Mapping[str, Any]] = {"baseline": "bottom", "dy": -_BAR // 2 - 3}
@@ -28,6 +28,10 @@ _NAME_SIZE: Final = 13
 _CHARACTER: Final = 8.5
 """Pixels, on average, of a character in a name, in a wide font."""
 _VALUE_ROOM: Final = 135
+"""Pixels for a value, or more where one is longer."""
+_DIGIT: Final = 6.2
+"""Pixels, on average, of a character in a value."""
+_GAP: Final = 10
 _LABEL_ROOM: Final = 72
 """Pixels that a date on an axis needs, with the gap to the next."""
 _STEPS: Final = {
@@ -55,6 +59,7 @@ class Look:
     """The colours of a chart, each as CSS spells it.
 
     Attributes:
+        card: what the chart stands on.
         ink: text that matters.
         muted: text of axes.
         grid: lines in the background.
@@ -63,6 +68,7 @@ class Look:
         others: bars of what is not told apart.
     """
 
+    card: str
     ink: str
     muted: str
     grid: str
@@ -72,6 +78,7 @@ class Look:
 
 
 LIGHT: Final = Look(
+    card="#ffffff",
     ink="#1f2328",
     muted="#59636e",
     grid="#d9dee3",
@@ -79,7 +86,18 @@ LIGHT: Final = Look(
     series=("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7"),
     others="#8c959f",
 )
-"""On white. Source of the series: Okabe and Ito, told apart by colour-blind readers too."""
+"""Source of the series: Okabe and Ito, told apart by colour-blind readers too."""
+
+DARK: Final = Look(
+    card="#171b21",
+    ink="#e8ebef",
+    muted="#a2abb5",
+    grid="#353c45",
+    mark="#3d9fdb",
+    series=("#2f8fd0", "#e69f00", "#1bb58a", "#e8762d", "#56b4e9", "#cc79a7"),
+    others="#78828d",
+)
+"""The same, lighter where they would be too dark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +128,7 @@ def unit_of(longest: int, measure: Measure) -> tuple[str, int]:
     """Return the unit of an axis that ends at *longest*, and how many bytes or files it stands for."""
     if measure == "files":
         return "files", 1
-    power = min((len(str(longest)) - 1) // 3, len(_UNITS) - 1)
-    return _UNITS[power], 1000**power
+    return scale_of(longest)
 
 
 def bars(
@@ -124,12 +141,12 @@ def bars(
         measure: what their lengths count.
         width: in pixels.
         look: the colours.
-        end: where the axis ends at least, with a line there.
+        end: where the axis ends at least, with a line across each bar there.
         title: what the axis shows, beside its unit.
     """
     longest = max([1, end or 0, *(row.length for row in rows)])
     unit, factor = unit_of(longest, measure)
-    room = width - _VALUE_ROOM
+    rooms = [width - max(_VALUE_ROOM, _DIGIT * len(row.value) + _GAP) for row in rows]
     values = [
         {
             "row": number,
@@ -137,7 +154,7 @@ def bars(
             "value": row.value,
             "length": row.length / factor,
         }
-        for number, row in enumerate(rows)
+        for number, (row, room) in enumerate(zip(rows, rooms, strict=True))
     ]
     base = alt.Chart({"values": values or [{"row": 0, "name": "", "value": "", "length": 0}]}).encode(
         y=alt.Y("row:O", axis=None)
@@ -146,23 +163,29 @@ def bars(
         title=f"{title}{unit}", grid=False, tickCount=max(2, width // 110), tickMinStep=int(measure == "files")
     )
     length = alt.X("length:Q", axis=axis, scale=alt.Scale(domain=[0, longest / factor]))
-    names: dict[str, Any] = {"align": "left", "fontSize": _NAME_SIZE, "color": look.ink, "limit": room, **_ABOVE}
-    sizes: dict[str, Any] = {"align": "right", "color": look.muted, "dx": 0 if end is None else -8, **_ABOVE}
+    names: dict[str, Any] = {
+        "align": "left",
+        "fontSize": _NAME_SIZE,
+        "color": look.ink,
+        "limit": max(rooms, default=width),
+        **_ABOVE,
+    }
+    sizes: dict[str, Any] = {"align": "right", "color": look.muted, **_ABOVE}
     layers = [
         base.mark_bar(height=_BAR, color=look.mark).encode(x=length),
         base.mark_text(**names).encode(x=alt.value(0), text="name:N"),
         base.mark_text(**sizes).encode(x=alt.value("width"), text="value:N"),
     ]
     if end is not None:
-        limit = alt.Chart({"values": [{"length": end / factor}]}).mark_rule(color=look.ink, strokeDash=[4, 3])
-        layers.append(limit.encode(x=length))
+        limit = base.mark_tick(color=look.ink, opacity=1, size=_BAR + 4, thickness=2)  # below names and values
+        layers.append(limit.encode(x=alt.XDatum(end / factor)))
     drawn: alt.LayerChart = alt.layer(*layers).properties(**_form(width, alt.Step(_ROW))).configure(**_config(look))
     return drawn
 
 
-def columns(chart: alt.Chart, *, width: int, look: Look) -> alt.Chart:
+def columns(chart: Along, *, width: int, look: Look) -> Along:
     """Return a chart with time along its foot in its form."""
-    drawn: alt.Chart = chart.properties(**_form(width, _HEIGHT)).configure(**_config(look))
+    drawn: Along = chart.properties(**_form(width, _HEIGHT)).configure(**_config(look))
     return drawn
 
 
@@ -203,13 +226,13 @@ def _form(width: int, height: int | alt.Step) -> dict[str, Any]:
         "height": height,
         "padding": 4,
         "autosize": alt.AutoSizeParams(type="fit-x", contains="padding"),
-        "background": "transparent",
     }
 
 
 def _config(look: Look) -> dict[str, Any]:
     return {
         "aria": False,  # the chart has one name, given where it stands
+        "background": look.card,  # or nobody could read it where it is shown on a dark page
         "font": FONT,
         "view": alt.ViewConfig(stroke=None),
         "text": alt.MarkConfig(fontSize=12),

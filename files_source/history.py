@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import polars as pl
 
+from files_source.errors import ConfigError
 from files_source.schema import FILES
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
@@ -123,5 +124,11 @@ def _covered(files: Frame, scans: Frame, column: str) -> Frame:
 
 
 def utc(at: datetime) -> datetime:
-    """Return an instant in UTC, where one without a time zone is taken to be."""
+    """Return an instant in UTC, where one without a time zone is taken to be.
+
+    Raises:
+        ConfigError: it is a date, which does not say when in the day, or no time at all.
+    """
+    if not isinstance(at, datetime):
+        raise ConfigError(f"{at!r} is no instant: give a datetime, such as datetime(2026, 1, 31, 12, tzinfo=UTC)")
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import polars as pl
 
+from files_source.errors import ConfigError
 from files_source.history import Frame, utc
 
 DAY: Final = timedelta(days=1)
@@ -18,6 +19,15 @@ WIDE: Final = pl.Int128
 """What sums are made in, so that they are right or refused, never wrapped."""
 _SOONEST: Final = datetime.min.replace(tzinfo=UTC)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def refuse_repeated(columns: Iterable[str], *, beside: Iterable[str]) -> None:
+    """Refuse columns to group by if one is given twice, or is among those that an answer has *beside* them."""
+    taken = set(beside)
+    for name in columns:
+        if name in taken:
+            raise ConfigError(f"{name!r} is a column of the answer already: group by others, each once")
+        taken.add(name)
 
 
 def measures(where: pl.Expr | None = None) -> tuple[pl.Expr, pl.Expr, pl.Expr]:

@@ -10,20 +10,21 @@ import altair as alt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from files_source.drawing import WIDE, Look, svg
+from files_source.drawing import DARK, LIGHT, WIDE, Look, svg
 
 Cell = str | tuple[str, ...]
 """What stands in a table: a text, or one with smaller ones below it."""
 
 LOOK: Final = Look(
+    card="var(--card)",
     ink="var(--ink)",
     muted="var(--muted)",
-    grid="var(--line)",
+    grid="var(--grid)",
     mark="var(--mark)",
-    series=("var(--s0)", "var(--s1)", "var(--s2)", "var(--s3)", "var(--s4)", "var(--s5)"),
+    series=tuple(f"var(--series-{number})" for number in range(len(LIGHT.series))),
     others="var(--others)",
 )
-"""The page's colours, which it has for light and for dark."""
+"""The colours by name: what they are, light or dark, `palette` says."""
 
 _NARROW: Final = 344
 """Pixels within a phone's 390."""
@@ -79,6 +80,19 @@ def picture(label: str, draw: Draw) -> Picture:
     return Picture(label, wide, narrow)
 
 
+def palette(where: str) -> str:
+    """Return a style sheet of the colours of LOOK in elements that a CSS selector finds, light and dark."""
+    return (
+        f"{where} {{ {_variables(LIGHT)} }}\n@media (prefers-color-scheme: dark) {{ {where} {{ {_variables(DARK)} }} }}"
+    )
+
+
+def _variables(look: Look) -> str:
+    colours = {name: getattr(look, name) for name in Look.__slots__ if name != "series"}
+    series = {f"series-{number}": colour for number, colour in enumerate(look.series)}
+    return " ".join(f"--{name}: {colour};" for name, colour in (colours | series).items())
+
+
 def html(*, title: str, whence: str, headline: Sequence[Figure], sections: Sequence[Section]) -> str:
     """Return the page; every text is escaped, and nothing in it makes a browser ask for anything."""
     templates = Environment(
@@ -89,4 +103,4 @@ def html(*, title: str, whence: str, headline: Sequence[Figure], sections: Seque
         lstrip_blocks=True,
     )
     template = templates.get_template("page.html.jinja")
-    return template.render(title=title, whence=whence, headline=headline, sections=sections)
+    return template.render(palette=palette(":root"), title=title, whence=whence, headline=headline, sections=sections)

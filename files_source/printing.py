@@ -35,6 +35,9 @@ _SCAN: Final = ("started_at", "account", "mode", "rows", "pages", "requests", "t
 """What the table of scans shows."""
 _NUMBERS: Final = frozenset({"rows", "pages", "requests", "took", "bytes"})
 _ALL_COLUMNS: Final = (*_COLUMNS, "status_details", "extra")
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+"""Each a thousand times the one before."""
+_LEAST: Final = 0.001
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _TO_QUOTE: Final = frozenset(',"\r\n')
 
@@ -73,12 +76,36 @@ def size(count: int | None) -> str:
     """Return a size in bytes for a person, in powers of ten."""
     if count is None:
         return "?"
-    amount = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:  # noqa: PLR2004 - the step from a unit to the next
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
+    unit, factor = scale_of(count)
+    return f"{count} B" if factor == 1 else f"{count / factor:.1f} {unit}"
+
+
+def scale_of(count: int) -> tuple[str, int]:
+    """Return the unit in which a size has the fewest digits, rounded as `size` does, and its bytes."""
+    units = [(unit, 1000**power) for power, unit in enumerate(_UNITS)]
+    return next((found for found in units if round(count / found[1], 1) < 1000), units[-1])  # noqa: PLR2004 - a step
+
+
+def known_size(row: Mapping[str, Any]) -> str:
+    """Return the `bytes` of so many `files`, of which some are of `unknown_size`: `?` if all of them are."""
+    return size(None if is_unknown(row) else row["bytes"])
+
+
+def known_share(row: Mapping[str, Any]) -> str:
+    """Return the `share` of some files in the same way."""
+    return percent(None if is_unknown(row) else row["share"])
+
+
+def is_unknown(row: Mapping[str, Any]) -> bool:
+    """Return whether there are files, but none of known size."""
+    return bool(row["files"]) and row["files"] == row["unknown_size"]
+
+
+def percent(share: float | None) -> str:
+    """Return a share of 0 to 1 for a person."""
+    if share is None:
+        return "?"
+    return "<0.1%" if 0 < share < _LEAST else f"{share:.1%}"
 
 
 def counted(count: int, noun: str) -> str:

@@ -10,16 +10,15 @@ from typing import Any, Final
 import polars as pl
 
 from files_source import page, usage
-from files_source.charts import percent
 from files_source.drawing import shortened
 from files_source.errors import ConfigError
 from files_source.history import utc
 from files_source.inventories import Basis, Inventory
 from files_source.page import Figure
-from files_source.printing import counted, size
-from files_source.sections import NAME, full, sections
+from files_source.printing import counted, is_unknown, known_share, known_size, size
+from files_source.sections import NAME, sections
 from files_source.tables import read_table
-from files_source.usage_tables import Answers, answers
+from files_source.usage_tables import Answers, answers, full
 
 _WHENCE: Final[dict[Basis, str]] = {
     "history": "as found in {place}, checked by a history run at {checked:%Y-%m-%d %H:%M} UTC",
@@ -67,15 +66,16 @@ def recorded(place: str, *, purpose: str | None = None) -> pl.DataFrame | None:
 
 def _headline(told: Answers, now: datetime) -> Iterator[Figure]:
     (total,) = told["totals"].to_dicts()
-    unknown = f"and {counted(total['unknown_size'], 'file')} of unknown size" if total["unknown_size"] else ""
+    unknown = f"{counted(total['unknown_size'], 'file')} of unknown size" if total["unknown_size"] else ""
+    beside = f"and {unknown}" if unknown and not is_unknown(total) else unknown
     yield Figure("Files", f"{total['files']:,}", _created(total))
-    yield Figure("Stored", size(total["bytes"]), unknown)
+    yield Figure("Stored", known_size(total), beside)
     if "quota" not in told or not told["quota"].height:
         return
     fullest, *others = told["quota"].to_dicts()
     whose = f" by {shortened(fullest['account'], NAME)}" if others else ""
-    growth = f"at {size(round(fullest['growth_per_day']))} per day, as in the last 30 days"
-    yield Figure(f"Of the {size(usage.LIMIT)} limit{whose}", percent(fullest["share"]))
+    growth = f"at {size(round(fullest['growth_per_day']))} per day that never expire, as in the last 30 days"
+    yield Figure(f"Of the {size(usage.LIMIT)} limit{whose}", known_share(fullest))
     yield Figure(f"Limit reached{whose}", full(fullest, now=now), growth)
 
 

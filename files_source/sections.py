@@ -10,12 +10,12 @@ from typing import Any, Final
 import polars as pl
 
 from files_source import charts, usage
-from files_source.charts import percent
 from files_source.drawing import shortened
 from files_source.measures import DAY
 from files_source.page import Cell, Draw, Section, Table, picture
-from files_source.printing import counted, size
-from files_source.usage_tables import Answers
+from files_source.printing import counted, known_share, known_size, size
+from files_source.timeline import BEGUN
+from files_source.usage_tables import Answers, full, held
 
 NAME: Final = 80
 """Characters of a name that are shown."""
@@ -26,14 +26,17 @@ _FOLDED: Final = 250
 _SAID: Final = 6
 """Rows that a chart is described by."""
 _MONTHS: Final = 60
-_FORESEEABLE: Final = 100
-"""Years within which a date is worth telling."""
 _MEASURES: Final = ("files", "size", "size unknown")
 _SPANS: Final = {"1d": 200 * DAY, "1w": 1_500 * DAY, "1mo": 6_000 * DAY}
 """From one point to the next, and the longest time that is shown so."""
 _NO_HISTORY: Final = (
     "Only a history in a database knows what was stored when: make one by files-source sync --history, "
     "and a report from there shows it here."
+)
+_UNSEEN: Final = "Files of unknown size have no part in the chart; the table counts them."
+_SURVIVORS: Final = (
+    "The history begins on {begun}: before, only files that were still there then are counted, "
+    "for what had been deleted by then is not known."
 )
 _CLEANUP: Final[Mapping[str, Mapping[str, Any]]] = {
     "older than 90 days": {"older_than": 90 * DAY},
@@ -64,7 +67,7 @@ def sections(told: Answers, files: pl.DataFrame, *, history: pl.DataFrame | None
         yield _quota(told["quota"], now)
     yield _months(told["by_month"], files)
     yield _over_time(history, now)
-    yield _pictured("By age", "age", [_row(row["age"], row) for row in told["ages"].to_dicts()], draw_of("ages", told))
+    yield _ages(told["ages"])
     yield _expiring(told)
     if told["largest"].height:
         yield _largest(told["largest"])
@@ -72,31 +75,18 @@ def sections(told: Answers, files: pl.DataFrame, *, history: pl.DataFrame | None
     yield _cleanup(files, now)
 
 
-def full(account: Mapping[str, Any], *, now: datetime) -> str:
-    """Say when an account's limit is reached, by a row of `usage.quota`."""
-    day, last = account["full_on"], now.year + _FORESEEABLE
-    if day is None and not account["growth_per_day"]:
-        return "never"
-    return f"{day}" if day is not None and day.year <= last else f"after {last}"
-
-
-def draw_of(question: str, told: Answers) -> Draw:
-    """Return what draws an answer."""
-    return partial(getattr(charts, question), told[question])
-
-
 def _by(column: str, groups: pl.DataFrame) -> Section:
-    rows = [(*_row(row[column], row), percent(row["share"])) for row in groups.to_dicts()]
+    rows = [(*_row(row[column], row), known_share(row)) for row in groups.to_dicts()]
     draw = partial(charts.by, groups, column)
-    return _pictured(f"By {column}", column, rows, draw, heads=(*_MEASURES, "share"))
+    return _pictured(f"By {column}", column, rows, draw, of=groups, heads=(*_MEASURES, "share"))
 
 
 def _quota(accounts: pl.DataFrame, now: datetime) -> Section:
     rows = [
         (
             shortened(row["account"], NAME),
-            size(row["bytes"]),
-            percent(row["share"]),
+            known_size(row),
+            known_share(row),
             size(round(row["growth_per_day"])),
             full(row, now=now),
         )
@@ -107,8 +97,10 @@ def _quota(accounts: pl.DataFrame, now: datetime) -> Section:
         "account",
         rows,
         partial(charts.quota, accounts),
+        of=accounts,
         heads=("size", "share", "per day", "limit reached"),
-        note="The dashed line is the limit. Per day: what was created in the last 30 days and is still there.",
+        note="The line across each bar is the limit. Per day: what was created in the last 30 days, is still there "
+        "and never expires; what expires is taken to be replaced.",
     )
 
 
@@ -121,6 +113,7 @@ def _months(months: pl.DataFrame, files: pl.DataFrame) -> Section:
         "month",
         [_row(f"{row['month']:%Y-%m}", row) for row in reversed(shown.to_dicts())],
         partial(charts.by_month, usage.by_month(recent, "purpose"), "purpose"),
+        of=shown,
         note=f"Of the files that are there{of}.",
     )
 
@@ -133,29 +126,42 @@ def _over_time(history: pl.DataFrame | None, now: datetime) -> Section:
     every = next((every for every, longest in _SPANS.items() if now - first <= longest), "1y")
     points = usage.over_time(history, until=now, every=every)
     if not points.height:
-        return Section(title=title, note="Nothing was stored at the end of any day so far.")
+        return Section(title=title, note="Nothing was stored yet.")
+    begun = _instant(history.select(BEGUN).item())
+    before = "" if points["recorded"].all() else f" {_SURVIVORS.format(begun=begun)}"
     return _pictured(
         title,
-        "day",
-        [_row(f"{row['at']:%Y-%m-%d}", row) for row in reversed(points.to_dicts())],
+        "at",
+        [_row(_instant(row["at"]), row) for row in reversed(points.to_dicts())],
         partial(charts.over_time, points),
-        note="A file counts from its creation until it expires, or until a history run no longer finds it.",
+        of=points,
+        note=f"A file counts from its creation until it expires, or until a history run no longer finds it.{before}",
     )
+
+
+def _instant(at: datetime) -> str:
+    """Return a midnight as its date, and another instant with its time."""
+    return f"{at:%Y-%m-%d}" if at == at.replace(hour=0, minute=0, second=0, microsecond=0) else f"{at:%Y-%m-%d %H:%M}"
+
+
+def _ages(ages: pl.DataFrame) -> Section:
+    rows = [_row(row["age"], row) for row in ages.to_dicts()]
+    return _pictured("By age", "age", rows, partial(charts.ages, ages), of=ages)
 
 
 def _expiring(told: Answers) -> Section:
     title = "Expiring soon"
     (never,) = told["never_expiring"].to_dicts()
     rows = [_row(f"within {counted(row['within_days'], 'day')}", row) for row in told["expiring_soon"].to_dicts()]
-    unknown = f" and {never['unknown_size']:,} of unknown size" if never["unknown_size"] else ""
-    stays = f"{counted(never['files'], 'file')}, {size(never['bytes'])}{unknown}"
+    stays = held(never)
     if not told["expiring_soon"]["files"].max():
         return Section(title=title, note=f"Nothing expires within 30 days. Never expiring: {stays}.")
     return _pictured(
         title,
         "expires",
         rows,
-        draw_of("expiring_soon", told),
+        partial(charts.expiring_soon, told["expiring_soon"]),
+        of=told["expiring_soon"],
         note=f"Each bar holds those above it. Never expiring: {stays}.",
     )
 
@@ -211,7 +217,7 @@ def _cleanup(files: pl.DataFrame, now: datetime) -> Section:
 
 
 def _row(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
-    return shortened(name, NAME), f"{row['files']:,}", size(row["bytes"]), f"{row['unknown_size']:,}"
+    return shortened(name, NAME), f"{row['files']:,}", known_size(row), f"{row['unknown_size']:,}"
 
 
 def _pictured(
@@ -220,19 +226,23 @@ def _pictured(
     rows: Sequence[Sequence[Cell]],
     draw: Draw,
     *,
+    of: pl.DataFrame,
     heads: Sequence[str] = _MEASURES,
     note: str = "",
 ) -> Section:
-    """Return a section with a chart, named by its first rows, and its figures as a table."""
+    """Return a section with a chart *of* an answer, named by its first rows, and its figures as a table."""
+    unseen = f" {_UNSEEN}" if any(of["unknown_size"]) and any(of["bytes"]) else ""
     said = "; ".join(f"{name}: {', '.join(map(_said, heads, cells))}" for name, *cells in rows[:_SAID])
     more = f"; and {len(rows) - _SAID:,} more" if len(rows) > _SAID else ""
     return Section(
         title=title,
-        note=note,
+        note=f"{note}{unseen}".strip(),
         picture=picture(f"Chart. {title}. {said}{more}.", draw),
         table=Table((head, *heads), rows[:_FOLDED]),
     )
 
 
 def _said(head: str, cell: Cell) -> str:
+    if head == "files" and cell == "1":
+        return "1 file"
     return f"{cell} {head}" if head in ("files", "size unknown") else f"{head} {cell}"

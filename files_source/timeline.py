@@ -7,10 +7,16 @@ from typing import Final
 
 import polars as pl
 
+from files_source.errors import ConfigError
 from files_source.history import Frame, utc
-from files_source.measures import FILE, MEASURES, WIDE, measures
+from files_source.measures import FILE, MEASURES, WIDE, measures, refuse_repeated
+
+BEGUN: Final = pl.col("_dlt_valid_from").min().over("account").max()
+"""When the history of each account had begun, by its versions."""
 
 _OWN: Final = ":own"
+_BEGUN: Final = ":begun"
+_VALIDITY: Final = ("_dlt_valid_from", "_dlt_valid_to")
 
 
 def by_month(files: Frame, *columns: str) -> Frame:
@@ -19,13 +25,17 @@ def by_month(files: Frame, *columns: str) -> Frame:
     Returns:
         `month` (its first day, a date), *columns*, `files`, `bytes` and `unknown_size`. Without *columns*
         a month in between in which nothing was created has a row of zeros; with them it has none.
+
+    Raises:
+        ConfigError: a column is given twice, or is one of the answer's own.
     """
+    refuse_repeated(columns, beside=("month", *MEASURES))
     month = pl.col("created_at").dt.truncate("1mo").alias("month")
     months = files.group_by(month, *columns).agg(*measures()).sort("month", *columns, nulls_last=True)
     if not columns:
         own = pl.col("month") == pl.col(_OWN)
-        after_last = pl.col("month").max().dt.offset_by("1mo")
-        continued = _continued(months.with_columns(pl.col("month").alias(_OWN)), "month", after_last, every="1mo")
+        last = pl.col("month").max()
+        continued = _continued(months.with_columns(pl.col("month").alias(_OWN)), "month", last, every="1mo")
         months = continued.with_columns(pl.when(own).then(pl.col(MEASURES)).otherwise(0)).drop(_OWN)
     return months.with_columns(pl.col("month").dt.date())
 
@@ -35,39 +45,54 @@ def over_time(history: Frame, *, until: datetime, every: str = "1d") -> Frame:
 
     A file counts from its creation, be that before the scan that first saw it, and no longer at its
     expiry nor at its deletion, which is the end of its last version. A version holds until the next begins.
+    What was gone before an account's first history run was never seen, so it counts nowhere.
 
     Args:
         history: the columns of FILES, `_dlt_valid_from` and `_dlt_valid_to`.
         until: the last instant; in the future there is what will not have expired.
         every: from one instant to the next, as polars spells it: '1h', '1d', '1mo'. The instants are
-            whole hours, midnights, firsts of months in UTC.
+            whole hours, midnights, firsts of months in UTC, and *until* itself at the end.
 
     Returns:
-        `at`, `files`, `bytes` and `unknown_size`, from the first instant after the first creation.
+        `at`, `files`, `bytes`, `unknown_size` and `recorded`, from the first instant after the first
+        creation. Before the history of each account had begun, `recorded` is false: of that time only
+        those files count that were still there then.
+
+    Raises:
+        ConfigError: *history* is no history.
     """
-    after = pl.lit(utc(until)) + pl.duration(microseconds=1)
+    if missing := [name for name in _VALIDITY if name not in history.collect_schema().names()]:
+        raise ConfigError(
+            f"over_time needs {' and '.join(missing)}, which only a history has: "
+            "give it files_history, such as read_table('inventory.duckdb', 'files_history')"
+        )
+    last = pl.lit(utc(until))
     sign = pl.when(pl.col("event") == "start").then(1).otherwise(-1).cast(pl.Int64)
     before = pl.col("at").dt.truncate(every)
+    following = pl.when(before == pl.col("at")).then(before).otherwise(before.dt.offset_by(every))
     steps = (
-        _lives(history, after)
-        .unpivot(["start", "end"], index="bytes", variable_name="event", value_name="at")
-        .with_columns(pl.when(before == pl.col("at")).then(before).otherwise(before.dt.offset_by(every)).alias("at"))
-        .filter(pl.col("at") < after)
-        .group_by("at")
+        _lives(history, last + pl.duration(microseconds=1))
+        .unpivot(["start", "end"], index=["bytes", _BEGUN], variable_name="event", value_name="at")
+        .filter(pl.col("at") <= last)
+        .group_by(pl.min_horizontal(following, last).alias("at"))
         .agg(
             sign.sum().alias("files"),
             (pl.col("bytes").cast(WIDE) * sign).sum(),
             sign.filter(pl.col("bytes").is_null()).sum().alias("unknown_size"),
+            pl.col(_BEGUN).first(),
         )
         .sort("at")
         .with_columns(pl.col(MEASURES).cum_sum().cast(pl.Int64))
     )
-    return _continued(steps, "at", after, every=every)
+    return _continued(steps, "at", last, every=every).select(
+        "at", *MEASURES, (pl.col("at") >= pl.col(_BEGUN)).alias("recorded")
+    )
 
 
 def _lives(history: Frame, after: pl.Expr) -> Frame:
     """Return when each version began and ceased to be what is stored: `start`, `end` (*after* for never), `bytes`.
 
+    Beside them, the same in each row, stands when the history of each account had begun.
     A version that never was, as the file had expired by then, is left out. In the order of files and their
     versions neighbours tell all, so that a million files are no million groups.
     """
@@ -76,17 +101,20 @@ def _lives(history: Frame, after: pl.Expr) -> Frame:
     began = pl.when(~is_first).then("_dlt_valid_from")
     replaced = pl.when(~is_last).then(pl.col("_dlt_valid_from").shift(-1))
     return (
-        history.sort(*FILE, "_dlt_valid_from", "_dlt_valid_to", nulls_last=True)
+        history.sort(*FILE, *_VALIDITY, nulls_last=True)
         .select(
             pl.max_horizontal("created_at", began).alias("start"),
             pl.min_horizontal(gone, replaced).alias("end"),
             "bytes",
+            BEGUN.alias(_BEGUN),
         )
         .filter(pl.col("start") < pl.col("end"))
     )
 
 
 def _continued(rows: Frame, name: str, end: pl.Expr, *, every: str) -> Frame:
-    """Repeat each row at each instant from its own, *name*, until the next row's, and the last until *end*."""
-    following = pl.col(name).shift(-1).fill_null(end)
-    return rows.with_columns(pl.datetime_ranges(name, following, every, closed="left")).explode(name)
+    """Repeat each row at each instant from its own, *name*, until the next row's, and the last until *end* and then."""
+    following = pl.col(name).shift(-1)
+    instants = pl.datetime_ranges(name, following.fill_null(end), every, closed="left")
+    with_end = pl.when(following.is_null()).then(pl.concat_list(instants, end)).otherwise(instants)
+    return rows.with_columns(with_end.alias(name)).explode(name)

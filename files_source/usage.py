@@ -28,7 +28,7 @@ from files_source.candidates import (
 )
 from files_source.errors import ConfigError
 from files_source.history import Frame, utc
-from files_source.measures import DAY, TICK, WIDE, counted, largest_first, measures, shifted
+from files_source.measures import DAY, MEASURES, TICK, WIDE, counted, largest_first, measures, refuse_repeated, shifted
 from files_source.timeline import by_month, over_time
 
 __all__ = [
@@ -87,7 +87,11 @@ def by(files: Frame, *columns: str) -> Frame:
     Returns:
         *columns*, `files`, `bytes`, `unknown_size` and `share`, of the bytes of all, 0 to 1; null where
         there are none. Most bytes first, then by *columns*, null last. Without *columns* one row of all.
+
+    Raises:
+        ConfigError: a column is given twice, or is one of the answer's own.
     """
+    refuse_repeated(columns, beside=(*MEASURES, "share"))
     count, _, unknown = measures()
     share = pl.col("bytes").cast(pl.Float64) / pl.col("bytes").sum().cast(pl.Float64)
     sums = (count, pl.col("bytes").cast(WIDE).sum(), unknown)
@@ -127,6 +131,9 @@ def ages(files: Frame, *, now: datetime) -> Frame:
 def quota(files: Frame, *, now: datetime, limit: int = LIMIT, over: timedelta = 30 * DAY) -> Frame:
     """Return how much of its limit each account takes, and when it will be full; most bytes first.
 
+    What expires by itself is taken to be replaced, not added to: at the API a file lives 30 days at most
+    if it expires at all, so that much the same is there a month later. Only files that stay are growth.
+
     Args:
         files: of all purposes.
         now: where growth begins to be foretold.
@@ -135,9 +142,9 @@ def quota(files: Frame, *, now: datetime, limit: int = LIMIT, over: timedelta = 
 
     Returns:
         `account`, `files`, `bytes`, `unknown_size`, `share` (of the limit, above 1 beyond it),
-        `growth_per_day` (bytes created in that time and still there, by its days) and `full_on`: the
-        date (UTC) when the limit is reached at that growth. It is that of *now* if the limit is reached
-        already, and null if nothing grows or not before the year 10000.
+        `growth_per_day` (bytes created in that time, still there and never to expire, by its days) and
+        `full_on`: the date (UTC) when the limit is reached at that growth. It is that of *now* if the limit
+        is reached already, and null if nothing grows or not before the year 10000.
 
     Raises:
         ConfigError: *limit* or *over* is not above 0, or beyond what can be reckoned with.
@@ -146,14 +153,15 @@ def quota(files: Frame, *, now: datetime, limit: int = LIMIT, over: timedelta = 
         raise ConfigError(
             f"the limit is {limit} bytes, measured over {over}: give more than 0, within 64 bits and 9999 years"
         )
-    recent = pl.col("bytes").filter(pl.col("created_at").is_between(shifted(now, -over), utc(now), closed="right"))
+    recent = pl.col("created_at").is_between(shifted(now, -over), utc(now), closed="right")
+    added = pl.col("bytes").filter(recent, pl.col("expires_at").is_null())
     left = pl.lit(limit, WIDE) - pl.col("bytes")
     wait = pl.when(left > 0).then(left * pl.lit(over // TICK, WIDE) // pl.col(_GROWTH)).otherwise(0)
     full = pl.lit((utc(now) - _EPOCH) // TICK, WIDE) + wait
     day = pl.when(full <= (_END - _EPOCH) // TICK).then(full).cast(pl.Int64).cast(pl.Datetime("us")).dt.date()
     return (
         files.group_by("account")
-        .agg(*measures(), recent.cast(WIDE).sum().alias(_GROWTH))
+        .agg(*measures(), added.cast(WIDE).sum().alias(_GROWTH))
         .with_columns(
             (pl.col("bytes") / limit).alias("share"),
             (pl.col(_GROWTH).cast(pl.Float64) / (over / DAY)).alias("growth_per_day"),

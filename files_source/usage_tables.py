@@ -14,7 +14,7 @@ from rich.text import Text
 
 from files_source import usage
 from files_source.inventories import Basis, Inventory
-from files_source.printing import counted, printable, size
+from files_source.printing import counted, is_unknown, known_share, known_size, printable, size
 
 Answers = dict[str, pl.DataFrame]
 Row = Mapping[str, Any]
@@ -27,6 +27,8 @@ _WIDE: Final = 100
 """Columns of a screen that has room for more than what matters most."""
 _WITHOUT_BAR: Final = 60
 """Columns of a screen that names and numbers come first on."""
+_FORESEEABLE: Final = 100
+"""Years within which a date is worth telling."""
 _NUMBERS: Final = frozenset({"files", "size", "share", "size unknown", "to free", "copies", "of size", "a day", "full"})
 _WHENCE: Final[dict[Basis, str]] = {
     "history": "in {place}, as checked by a history run at {checked:%Y-%m-%d %H:%M}Z",
@@ -70,29 +72,31 @@ def as_object(inventory: Inventory, answers: Answers, *, now: datetime) -> dict[
     return asked | told | {"quota": told.get("quota")}
 
 
-def show(inventory: Inventory, answers: Answers) -> None:
+def show(inventory: Inventory, answers: Answers, *, now: datetime) -> None:
     """Print the answers to standard output, the largest first, as wide as the screen is."""
     console = Console(markup=False, emoji=False, highlight=False)
     (total,) = answers["totals"].to_dicts()
     whence = _WHENCE[inventory.basis].format(place=printable(inventory.place), checked=inventory.checked_at)
-    console.print(f"{_held(total, inventory.purpose)} {whence}", soft_wrap=True)
+    which = "" if inventory.purpose is None else f" of purpose {printable(inventory.purpose)}"
+    console.print(f"{held(total, which)} {whence}", soft_wrap=True)
     if not total["files"]:
         return
     first, last = (f"{total[end]:%Y-%m-%d}" for end in ("oldest", "newest"))
     console.print(f"created {first}" if first == last else f"created {first} to {last}")
-    for title, table in _tables(answers, console.width):
+    for title, table in _tables(answers, console.width, now):
         console.print(f"\n{title}", style="bold", soft_wrap=True)
         console.print(table)
 
 
-def _held(row: Row, purpose: str | None) -> str:
-    """Say how many files there are and what they take: `3 files of purpose batch, 1.2 GB and 1 of unknown size`."""
-    which = "" if purpose is None else f" of purpose {printable(purpose)}"
+def held(row: Row, which: str = "") -> str:
+    """Say how many files there are and what they take: `3 files, 1.2 GB and 1 of unknown size`."""
+    if is_unknown(row):
+        return f"{counted(row['files'], 'file')}{which} of unknown size"
     unknown = f" and {row['unknown_size']:,} of unknown size" if row["unknown_size"] else ""
-    return f"{counted(row['files'], 'file')}{which}, {size(row['bytes'])}{unknown}"
+    return f"{counted(row['files'], 'file')}{which}, {known_size(row)}{unknown}"
 
 
-def _tables(answers: Answers, width: int) -> Iterator[tuple[str, Table]]:
+def _tables(answers: Answers, width: int, now: datetime) -> Iterator[tuple[str, Table]]:
     """Yield the tables that have something to say, each with its title."""
     purposes, accounts, months = (answers[name] for name in ("by_purpose", "by_account", "by_month"))
     yield f"By purpose{_of(purposes)}", _bars(purposes.head(_TOP), "purpose", width)
@@ -108,8 +112,9 @@ def _tables(answers: Answers, width: int) -> Iterator[tuple[str, Table]]:
         title = f"Maybe copies, by account, name and size: {freed} to free{_of(copies)}"
         yield title, _copies(copies.head(_TOP))
     if "quota" in answers:
-        title = f"Of the {size(usage.LIMIT)} that a project may hold, at the growth of the last 30 days{_of(accounts)}"
-        yield title, _quota(answers["quota"].head(_TOP))
+        growth = "at the growth of the last 30 days by what never expires"
+        title = f"Of the {size(usage.LIMIT)} that a project may hold, {growth}{_of(accounts)}"
+        yield title, _quota(answers["quota"].head(_TOP), now)
 
 
 def _of(rows: pl.DataFrame, most: int = _TOP, which: str = "first") -> str:
@@ -135,10 +140,10 @@ def _bars(groups: pl.DataFrame, label: str, width: int) -> Table:
     rows: list[list[str | Bar]] = []
     for row in groups.iter_rows(named=True):
         name = f"{row[label]:%Y-%m}" if label == "month" else printable(row[label])
-        share = [_percent(row["share"])] if has_share else []
+        share = [known_share(row)] if has_share else []
         bar = Bar(size=most, begin=0, end=row["bytes"], width=longest, color="cyan")
         unknown = [f"{row['unknown_size']:,}"] if has_unknown else []
-        rows.append([name, f"{row['files']:,}", size(row["bytes"]), *share, bar, *unknown])
+        rows.append([name, f"{row['files']:,}", known_size(row), *share, bar, *unknown])
     return _table(heads, rows, gives_way=(label,))
 
 
@@ -168,22 +173,26 @@ def _copies(found: pl.DataFrame) -> Table:
     return _table(["to free", "copies", "of size", "filename", "newest id"], rows, gives_way=("filename",))
 
 
-def _quota(accounts: pl.DataFrame) -> Table:
+def _quota(accounts: pl.DataFrame, now: datetime) -> Table:
     rows = [
         [
             printable(row["account"]),
-            size(row["bytes"]),
-            _percent(row["share"]),
+            known_size(row),
+            known_share(row),
             size(round(row["growth_per_day"])),
-            "never" if row["full_on"] is None else f"{row['full_on']:%Y-%m-%d}",
+            full(row, now=now),
         ]
         for row in accounts.iter_rows(named=True)
     ]
     return _table(["account", "size", "share", "a day", "full"], rows, gives_way=("account",))
 
 
-def _percent(share: float | None) -> str:
-    return "?" if share is None else f"{share:.1%}"
+def full(account: Row, *, now: datetime) -> str:
+    """Say when an account's limit is reached, by a row of `usage.quota`."""
+    day, last = account["full_on"], now.year + _FORESEEABLE
+    if day is None and not account["growth_per_day"]:
+        return "never"
+    return f"{day}" if day is not None and day.year <= last else f"after {last}"
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str | Bar]], *, gives_way: Container[str]) -> Table:

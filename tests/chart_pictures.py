@@ -7,17 +7,11 @@ from pathlib import Path
 
 from files_source import charts, usage
 from files_source.drawing import svg
-from files_source.page import LOOK
+from files_source.page import LOOK, palette
 from tests.reports import NOW, busy, with_history
 
 FOLDER = Path(__file__).parent.parent / ".readme"
 FILES = 25_000
-STYLE = """<style>
-svg { --ink: #1f2328; --muted: #59636e; --line: #d9dee3; --mark: #0072b2; --others: #8c959f;
-  --s0: #0072b2; --s1: #e69f00; --s2: #009e73; --s3: #d55e00; --s4: #56b4e9; --s5: #cc79a7; }
-@media (prefers-color-scheme: dark) { svg { --ink: #e8ebef; --muted: #a2abb5; --line: #353c45; --mark: #3d9fdb;
-  --others: #78828d; --s0: #2f8fd0; --s2: #1bb58a; --s3: #e8762d; } }
-</style>"""
 
 
 def main() -> None:
@@ -29,7 +23,7 @@ def main() -> None:
     }
     for name, draw in drawn.items():
         head, end, rest = svg(draw(look=LOOK)).partition(">")
-        (FOLDER / f"{name}.svg").write_text(f"{head}{end}{STYLE}{rest}\n")
+        (FOLDER / f"{name}.svg").write_text(f"{head}{end}<style>\n{palette('svg')}\n</style>{rest}\n")
 
 
 if __name__ == "__main__":

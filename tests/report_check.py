@@ -48,6 +48,12 @@ LOOK = """(() => {
         trouble.push(`cut off: ${text.textContent} in ${name}`);
       if (parseFloat(getComputedStyle(text).fontSize) * edge.width / svg.viewBox.baseVal.width < 8.5)
         trouble.push(`too small: ${text.textContent} in ${name}`);
+      for (const mark of marks) {
+        const other = box(mark);
+        const across = Math.min(one.right, other.right) - Math.max(one.left, other.left);
+        const down = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
+        if (across >= 0 && down > 1.5) trouble.push(`a mark on ${text.textContent} in ${name}`);
+      }
       for (const next of texts.slice(place + 1)) {
         const two = box(next);
         const across = Math.min(one.right, two.right) - Math.max(one.left, two.left);

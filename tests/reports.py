@@ -52,8 +52,67 @@ def with_history(inventory: Inventory) -> pl.DataFrame:
     gone = pl.when(pl.int_range(pl.len()) % 5 == 0).then(
         pl.max_horizontal(pl.col("created_at") + timedelta(days=40), pl.lit(NOW - timedelta(days=300)))
     )
-    return inventory.files.with_columns(
+    files = inventory.files.sort("created_at", "id")  # pages come in any order, and the picture is the same each time
+    return files.with_columns(
         pl.col("created_at").alias("_dlt_valid_from"), pl.when(gone < NOW).then(gone).alias("_dlt_valid_to")
+    )
+
+
+def late_history(inventory: Inventory) -> pl.DataFrame:
+    """Return a history that was begun 100 days ago, when what had been deleted by then was not there to be seen."""
+    begun = NOW - timedelta(days=100)
+    recorded = with_history(inventory).filter(pl.col("_dlt_valid_to").is_null() | (pl.col("_dlt_valid_to") > begun))
+    return recorded.with_columns(pl.max_horizontal("_dlt_valid_from", pl.lit(begun)).alias("_dlt_valid_from"))
+
+
+def over_the_limit() -> Inventory:
+    """Return the inventory of two accounts with long names, of which one holds far more than it may."""
+    files = busy(2_000).files
+    of = pl.when(pl.int_range(pl.len()) % 3 == 0)
+    names = of.then(pl.lit("customer-support-transcripts")).otherwise(pl.lit("research-and-evaluations"))
+    return Inventory(
+        files=files.with_columns(account=names, bytes=pl.col("bytes") * of.then(14_000).otherwise(400)),
+        place="lake/",
+        basis="files",
+        purpose=None,
+    )
+
+
+def small() -> Inventory:
+    """Return the inventory of an account whose figures can be reckoned by hand."""
+    million = 10**6
+    files: list[tuple[str, str, int, int | None, int | None]] = [
+        ("fine-tune", "a.jsonl", 100 * DAY, 1_000 * million, None),
+        ("fine-tune", "b.jsonl", 10 * DAY, 3_000 * million, None),
+        ("vision", "c.png", 40 * DAY, 200 * million, None),
+        ("vision", "c.png", 39 * DAY, 200 * million, None),
+        ("vision", "c.png", 38 * DAY, 200 * million, None),
+        ("batch", "d", 3_600, None, None),
+        ("batch", "e", 2 * DAY, 200 * million, SECOND + 5 * DAY),
+        ("batch", "f", 3_600, 500 * million, SECOND + 29 * DAY),
+    ]
+    return held(
+        *(
+            {"file_id": f"file-{number}", "created_at": SECOND - age, "purpose": purpose, "filename": filename}
+            | {"bytes": size, "expires_at": expires_at}
+            for number, (purpose, filename, age, size, expires_at) in enumerate(files, start=1)
+        )
+    )
+
+
+def small_history() -> pl.DataFrame:
+    """Return the history of `small`, each file of which was seen when it was created."""
+    return with_history(small()).with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias("_dlt_valid_to"))
+
+
+def mostly_unknown() -> Inventory:
+    """Return the inventory of an account of which one file in fifty has a size that is known."""
+    files = busy(2_000).files
+    return Inventory(
+        files=files.with_columns(pl.when(pl.int_range(pl.len()) % 50 == 0).then("bytes").alias("bytes")),
+        place="lake/",
+        basis="files",
+        purpose=None,
     )
 
 
@@ -78,6 +137,7 @@ def accounts() -> Inventory:
 
 REPORTS: dict[str, tuple[Callable[[], str], int]] = {
     "busy": (lambda: report(busy(25_000), now=NOW, history=with_history(busy(25_000))), 6),
+    "late history": (lambda: report(busy(2_000), now=NOW, history=late_history(busy(2_000))), 6),
     "accounts": (lambda: report(accounts(), now=NOW), 6),
     "hostile": (lambda: report(hostile(), now=NOW), 4),
     "empty": (lambda: report(held(), now=NOW), 0),
@@ -88,6 +148,8 @@ REPORTS: dict[str, tuple[Callable[[], str], int]] = {
         ),
         4,
     ),
+    "over the limit": (lambda: report(over_the_limit(), now=NOW), 6),
+    "mostly unknown sizes": (lambda: report(mostly_unknown(), now=NOW), 5),
 }
 """Each report by its name, and how many charts it has."""
 

@@ -18,6 +18,7 @@ DAY = 86_400
 HERE = int(time.time())
 """The commands tell ages by the real clock."""
 
+LIMIT = "Of the 2.5 TB that a project may hold, at the growth of the last 30 days by what never expires"
 NASTY = "\x1b]0;owned\x07\x9b31m\u202egpj.exe\r\n[red]é製"
 
 
@@ -84,7 +85,7 @@ class TestTables:
             "under 1 day            0     0 B                                   0",
             "1 to 7 days            2  1.0 GB  ██████▋                          0",
             "7 to 30 days           0     0 B                                   0",
-            "30 to 90 days          1     0 B                                   1",
+            "30 to 90 days          1       ?                                   1",
             "90 days to 1 year      0     0 B                                   0",
             "over 1 year            1  3.0 GB  ████████████████████             0",
         ]
@@ -102,8 +103,8 @@ class TestTables:
         assert tables["Maybe copies, by account, name and size: 500.0 MB to free"] == [
             "500.0 MB       2  500.0 MB  b         file-4"
         ]
-        (limit,) = tables["Of the 2.5 TB that a project may hold, at the growth of the last 30 days"]
-        assert re.fullmatch(r"default  4\.0 GB   0\.2%  33\.3 MB  2\d{3}-\d\d-\d\d", limit)
+        (limit,) = tables[LIMIT]
+        assert re.fullmatch(r"default  4\.0 GB   0\.2%  16\.7 MB  after 2\d{3}", limit)
         (months,) = (rows for title, rows in tables.items() if title.startswith("By month of creation (last 12 of 1"))
         assert len(months) == 12
         assert months == sorted(months)
@@ -146,9 +147,9 @@ class TestAccounts:
             "team         2  3.0 MB  75.0%  ████████████████████",
             "lab          1  1.0 MB  25.0%  ██████▋",
         ]
-        assert tables["Of the 2.5 TB that a project may hold, at the growth of the last 30 days"] == [
-            "team     3.0 MB   0.0%    0 B  never",
-            "lab      1.0 MB   0.0%    0 B  never",
+        assert tables[LIMIT] == [
+            "team     3.0 MB  <0.1%    0 B  never",
+            "lab      1.0 MB  <0.1%    0 B  never",
         ]
 
 
@@ -182,10 +183,21 @@ class TestEmpty:
         """No bar, no share, no largest."""
         emulator.add(created_at=HERE - DAY, purpose="batch", bytes=None)
 
-        tables = shown(command("usage", "--live"))
+        done = command("usage", "--live")
 
-        assert tables["By purpose"] == ["batch        1   0 B      ?                                   1"]
+        tables = shown(done)
+        assert done.lines[0].startswith("1 file of unknown size at http")
+        assert tables[LIMIT] == ["default     ?      ?    0 B  never"]
+        assert tables["By purpose"] == ["batch        1     ?      ?                                   1"]
         assert "Largest files" not in tables
+
+    def test_a_day_beyond_a_lifetime_is_none(self, emulator: Emulator, command: Command):
+        """As in the report: a limit that is reached in another age has no date."""
+        emulator.add(created_at=HERE - DAY, purpose="batch", size=12_345)
+
+        ((limit,),) = (rows for title, rows in shown(command("usage", "--live")).items() if title == LIMIT)
+
+        assert re.fullmatch(r"default  12\.3 kB  <0\.1%  412 B  after 2\d{3}", limit)
 
     def test_an_empty_file_is_enough(self, emulator: Emulator, command: Command):
         """Nor has a file of no bytes a bar."""

@@ -89,7 +89,12 @@ def test_json_on_one_line_is_the_same_json(value: object, indent: int):
         (1_550_000, "1.6 MB"),
         (2_500_000_000, "2.5 GB"),
         (2_500_000_000_000, "2.5 TB"),
-        (10**18, "1000000.0 TB"),
+        (10**18, "1.0 EB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"),
+        (999_999_999_999, "1.0 TB"),
+        (2_700_000_000_000_000, "2.7 PB"),
+        (10**21, "1000.0 EB"),
     ],
 )
 def test_sizes_are_in_powers_of_ten(count: int | None, shown: str):

@@ -1,25 +1,43 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import altair as alt
 import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from files_source import charts, cli, report, usage
-from files_source.drawing import LIGHT, shortened, svg, time_axis
+from files_source import charts, report, usage
+from files_source.drawing import DARK, LIGHT, shortened, svg, time_axis
 from files_source.emulator import Clock, Emulator, status
 from files_source.inventories import Inventory
-from tests.commands import Ended
-from tests.reports import DAY, HOSTILE, NOW, REPORTS, SECOND, accounts, busy, held, page_of, with_history
+from tests.commands import Ended, finish, start
+from tests.reports import (
+    DAY,
+    HOSTILE,
+    NOW,
+    REPORTS,
+    SECOND,
+    accounts,
+    busy,
+    held,
+    page_of,
+    small,
+    small_history,
+    with_history,
+)
 
 Command = Callable[..., Ended]
 EMPTY = held().files
@@ -33,6 +51,7 @@ class Read(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
+        self.page = page
         self.feed(page)
         self.close()
 
@@ -47,9 +66,32 @@ class Read(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
     @property
+    def tables(self) -> dict[str, list[list[str]]]:
+        """The rows of each section's table, head first, by the section's title."""
+        found: dict[str, list[list[str]]] = {}
+        for title, section in re.findall(r"<h2>(.*?)</h2>(.*?)</section>", self.page, flags=re.DOTALL):
+            rows = re.findall(r"<tr>(.*?)</tr>", section, flags=re.DOTALL)
+            found[unescape(title)] = [
+                [text(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.DOTALL)] for row in rows
+            ]
+        return found
+
+    @property
     def charts(self) -> list[str]:
         """The accessible name of each chart."""
         return [attrs["aria-label"] or "" for _, attrs in self.tags if attrs.get("role") == "img"]
+
+
+def text(html: str) -> str:
+    """Return what a piece of a page says."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
+
+
+def drawn_values(chart: dict[str, Any], layer: int | None = None) -> list[dict[str, Any]]:
+    """Return the rows that a chart draws, or one of its layers."""
+    data = chart["data"] if layer is None else chart["layer"][layer]["data"]
+    values: list[dict[str, Any]] = chart["datasets"][data["name"]] if "name" in data else data["values"]
+    return values
 
 
 def asked_for(page: str) -> list[str]:
@@ -102,6 +144,19 @@ class TestPage:
         assert {"title", "main", "header", "footer"} < {tag for tag, _ in tags}
         assert "width=device-width" in page
         assert "prefers-color-scheme: dark" in page
+
+    def test_every_colour_that_is_named_is_one(self, made: tuple[str, int]):
+        """In light and in dark; the charts have no colours of their own."""
+        page, count = made
+
+        light, dark = (dict(re.findall(r"--([\w-]+): (#[0-9a-f]+);", part)) for part in re.split("@media", page)[:2])
+        named = set(re.findall(r"var\(--([\w-]+)\)", page))
+        drawn = " ".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
+        assert named <= {*light, "paper"}
+        assert {*light, "paper"} == dark.keys()
+        assert (light["card"], dark["card"], dark["series-2"]) == (LIGHT.card, DARK.card, DARK.series[2])
+        assert bool(count) == ("var(--ink)" in drawn)
+        assert re.findall(r'(?:fill|stroke)="(?:#|rgb|black|white)', drawn) == []
 
     def test_no_character_commands_what_shows_it(self, made: tuple[str, int]):
         """Control characters and marks of direction are spelled out."""
@@ -181,14 +236,88 @@ class TestContents:
         ]
         text = Read(page).text
         assert "Files 25,000 created 2020-11-15 to 2023-11-14 Stored 71.7 GB Of the 2.5 TB limit 2.9%" in text
-        assert "Limit reached 2099-12-22 at 87.4 MB per day" in text
+        assert "Limit reached after 2123 at 48.1 MB per day that never expire" in text
         assert "Candidates: the same account, name and size, for the API gives no hash." in text
+
+    def test_a_small_account_has_these_figures(self):
+        """Each cell of each table, reckoned by hand, and each chart's name says the same."""
+        read = Read(report.report(small(), now=NOW, history=small_history()))
+
+        measures = ["files", "size", "size unknown"]
+        tables = read.tables
+        assert tables["By purpose"] == [
+            ["purpose", *measures, "share"],
+            ["fine-tune", "2", "4.0 GB", "0", "75.5%"],
+            ["batch", "3", "700.0 MB", "1", "13.2%"],
+            ["vision", "3", "600.0 MB", "0", "11.3%"],
+        ]
+        assert tables["Of the 2.5 TB that a project may hold"] == [
+            ["account", "size", "share", "per day", "limit reached"],
+            ["default", "5.3 GB", "0.2%", "100.0 MB", "2092-03-03"],
+        ]
+        assert tables["By month of creation"] == [
+            ["month", *measures],
+            ["2023-11", "4", "3.7 GB", "1"],
+            ["2023-10", "3", "600.0 MB", "0"],
+            ["2023-09", "0", "0 B", "0"],
+            ["2023-08", "1", "1.0 GB", "0"],
+        ]
+        assert tables["Stored over time"][0] == ["at", *measures]
+        assert [tables["Stored over time"][row] for row in (1, 2, -1)] == [
+            ["2023-11-14 22:13", "8", "5.3 GB", "1"],
+            ["2023-11-14", "6", "4.8 GB", "0"],
+            ["2023-08-07", "1", "1.0 GB", "0"],
+        ]
+        assert tables["By age"] == [
+            ["age", *measures],
+            ["under 1 day", "2", "500.0 MB", "1"],
+            ["1 to 7 days", "1", "200.0 MB", "0"],
+            ["7 to 30 days", "1", "3.0 GB", "0"],
+            ["30 to 90 days", "3", "600.0 MB", "0"],
+            ["90 days to 1 year", "1", "1.0 GB", "0"],
+            ["over 1 year", "0", "0 B", "0"],
+        ]
+        assert tables["Expiring soon"] == [
+            ["expires", *measures],
+            ["within 1 day", "0", "0 B", "0"],
+            ["within 7 days", "1", "200.0 MB", "0"],
+            ["within 30 days", "2", "700.0 MB", "0"],
+        ]
+        assert [(row[0].split(" ")[0], row[1]) for row in tables["Largest files"][1:]] == [
+            ("b.jsonl", "3.0 GB"),
+            ("a.jsonl", "1.0 GB"),
+            ("f", "500.0 MB"),
+            ("c.png", "200.0 MB"),
+            ("c.png", "200.0 MB"),
+            ("c.png", "200.0 MB"),
+            ("e", "200.0 MB"),
+        ]
+        assert tables["Maybe duplicates"] == [
+            ["file", "copies", "of size", "to free"],
+            ["c.png newest: file-5", "3", "200.0 MB", "400.0 MB"],
+        ]
+        assert "To keep only the newest of each would free 400.0 MB." in read.text
+        assert tables["What could go"] == [
+            ["files that are", *measures],
+            ["older than 90 days", "1", "1.0 GB", "0"],
+            ["older than 1 year", "0", "0 B", "0"],
+            ["results of batches, older than 30 days", "0", "0 B", "0"],
+            ["larger than 100 MB, older than 30 days", "4", "1.6 GB", "0"],
+            ["maybe copies of a newer file", "2", "400.0 MB", "0"],
+        ]
+        assert "Never expiring: 6 files, 4.6 GB and 1 of unknown size." in read.text
+        assert read.charts[0] == (
+            "Chart. By purpose. fine-tune: 2 files, size 4.0 GB, 0 size unknown, share 75.5%; "
+            "batch: 3 files, size 700.0 MB, 1 size unknown, share 13.2%; "
+            "vision: 3 files, size 600.0 MB, 0 size unknown, share 11.3%."
+        )
+        assert read.charts[-1].endswith("within 30 days: 2 files, size 700.0 MB, 0 size unknown.")
 
     def test_of_several_accounts_the_fullest_comes_first(self):
         """The headline says whose limit it is, and what was loaded may be more than what is there."""
         text = Read(report.report(accounts(), now=NOW)).text
 
-        assert "Of the 2.5 TB limit by team-0 96.9% Limit reached by team-0 2023-11-30" in text
+        assert "Of the 2.5 TB limit by team-0 96.9% Limit reached by team-0 2023-12-04" in text
         assert "as loaded into lake/; what was deleted since may count: files-source sync --history tells" in text
         assert "8 others" in text
 
@@ -202,8 +331,31 @@ class TestContents:
         """Charts count files where there are no bytes to see."""
         page = page_of("unknown sizes")
 
-        assert "Stored 0 B and 9 files of unknown size" in Read(page).text
+        assert "Stored ? 9 files of unknown size Of the 2.5 TB limit ?" in Read(page).text
         assert page.count(">files</text>") == 6  # each chart but that of the limit, at both widths
+
+    def test_what_is_unknown_is_never_drawn_as_zero(self):
+        """Each bar says how many sizes it leaves out; one of which no size is known says nothing else."""
+        sizes = {"known": [3, 4], "mixed": [7, None, None], "unknown": [None, None]}
+        drafts = [
+            {"created_at": SECOND - DAY, "purpose": purpose, "bytes": size}
+            for purpose, each in sizes.items()
+            for size in each
+        ]
+        inventory = held(*drafts)
+
+        shown = drawn_values(charts.by(usage.by(inventory.files, "purpose"), "purpose").to_dict())
+        text = Read(report.report(inventory, now=NOW)).text
+
+        assert {row["name"]: row["value"] for row in shown} == {
+            "known": "7 B, 50.0%",
+            "mixed": "7 B, 50.0%, 2 unknown",
+            "unknown": "2 of unknown size",
+        }
+        assert "14 B, 7 files, 4 unknown" in text
+        assert "Files of unknown size have no part in the chart; the table counts them." in text
+        assert "have no part" not in page_of("one file")
+        assert "unknown 2 ? 2 ?" in text
 
     def test_one_purpose_is_named_and_has_no_limit(self):
         """A project's limit is for all purposes."""
@@ -273,13 +425,29 @@ class TestContents:
         rows = page.partition("<h2>Stored over time")[2].partition("</section>")[0].count("<tr>") - 1
         assert most / 2 < rows <= most
 
-    def test_a_history_of_hours_has_no_day_yet(self):
-        """Instants are midnights."""
+    def test_a_history_of_hours_is_what_is_there_now(self):
+        """The last instant is that of the report, not the midnight before it."""
         inventory = held({"created_at": SECOND - 60, "size": 5, "purpose": "batch"})
 
         page = report.report(inventory, now=NOW, history=with_history(inventory))
 
-        assert "Nothing was stored at the end of any day so far." in page
+        assert "Chart. Stored over time. 2023-11-14 22:13: 1 file, size 5 B, 0 size unknown." in Read(page).charts
+
+    def test_before_its_history_only_survivors_are_told_of(self):
+        """Nobody knows what was deleted before the first history run, and the page says since when one does."""
+        inventory = held(*({"created_at": SECOND - n * DAY, "size": 5, "purpose": "batch"} for n in range(400)))
+        began = NOW - timedelta(days=3, hours=2)
+        history = with_history(inventory).with_columns(_dlt_valid_from=pl.max_horizontal("created_at", pl.lit(began)))
+
+        late, whole = (
+            Read(report.report(inventory, now=NOW, history=versions)).text
+            for versions in (history, with_history(inventory))
+        )
+
+        assert "The history begins on 2023-11-11 20:13: before, only files that were still there then" in late
+        assert "only what was still there all that was stored" in late
+        assert "The history begins" not in whole
+        assert "only what was still there" not in whole
 
 
 class TestCharts:
@@ -312,6 +480,12 @@ class TestCharts:
         assert re.search(r">[\d.]+ [kM]B of \d copies<", copies)
         assert re.search(r">to free, [kM]B<", copies)
 
+    def test_a_chart_stands_on_a_ground_of_its_own(self):
+        """In a notebook with a dark theme its texts can be read, too."""
+        drawn = svg(charts.ages(usage.ages(busy(1_000).files, now=NOW)))
+
+        assert re.search(rf'<rect width="\d+" height="\d+" fill="{LIGHT.card}"', drawn)
+
     def test_months_without_a_column_have_one_colour(self):
         """And no legend."""
         drawn = svg(charts.by_month(usage.by_month(busy(1_000).files)))
@@ -334,6 +508,117 @@ class TestCharts:
         ]
         assert bars["encoding"]["x"]["axis"]["title"] == "GB"
         assert bars["encoding"]["x"]["scale"]["domain"] == [0, 3.0]
+
+    def test_each_part_of_a_month_is_as_high_as_it_says(self):
+        """A bar for each month and purpose, in the unit of the highest month."""
+        months = usage.by_month(small().files, "purpose")
+
+        drawn = charts.by_month(months, "purpose", look=LIGHT).to_dict()
+
+        first = {month: int(datetime(2023, month, 1, tzinfo=UTC).timestamp()) * 1_000 for month in (8, 10, 11)}
+        assert drawn_values(drawn) == [
+            {"month": first[8], "name": "fine-tune", "length": 1.0},
+            {"month": first[10], "name": "vision", "length": 0.6},
+            {"month": first[11], "name": "batch", "length": 0.7},
+            {"month": first[11], "name": "fine-tune", "length": 3.0},
+        ]
+        assert drawn["encoding"]["y"]["axis"]["title"] == "GB"
+        assert drawn["encoding"]["color"]["scale"] == {
+            "domain": ["fine-tune", "batch", "vision"],
+            "range": list(LIGHT.series[:3]),
+        }
+
+    @pytest.mark.parametrize(
+        ("drawn", "rows"),
+        [
+            pytest.param(
+                lambda files: charts.ages(usage.ages(files, now=NOW)),
+                [
+                    ("under 1 day", 0.5, "500.0 MB, 2 files, 1 unknown"),
+                    ("1 to 7 days", 0.2, "200.0 MB, 1 file"),
+                    ("7 to 30 days", 3.0, "3.0 GB, 1 file"),
+                    ("30 to 90 days", 0.6, "600.0 MB, 3 files"),
+                    ("90 days to 1 year", 1.0, "1.0 GB, 1 file"),
+                    ("over 1 year", 0.0, "0 B, 0 files"),
+                ],
+                id="ages",
+            ),
+            pytest.param(
+                lambda files: charts.expiring_soon(usage.expiring_soon(files, now=NOW)),
+                [
+                    ("within 1 day", 0.0, "0 B, 0 files"),
+                    ("within 7 days", 200.0, "200.0 MB, 1 file"),
+                    ("within 30 days", 700.0, "700.0 MB, 2 files"),
+                ],
+                id="expiring_soon",
+            ),
+            pytest.param(
+                lambda files: charts.quota(usage.quota(files, now=NOW)),
+                [("default", 0.0053, "5.3 GB, 0.2%, 1 unknown")],
+                id="quota",
+            ),
+            pytest.param(
+                lambda files: charts.largest(usage.largest(files, 2)),
+                [("b.jsonl", 3.0, "3.0 GB"), ("a.jsonl", 1.0, "1.0 GB")],
+                id="largest",
+            ),
+            pytest.param(
+                lambda files: charts.duplicates(usage.duplicates(files)),
+                [("c.png", 400.0, "400.0 MB of 3 copies")],
+                id="duplicates",
+            ),
+        ],
+    )
+    def test_each_bar_is_as_long_as_it_says(
+        self, drawn: Callable[[pl.DataFrame], alt.LayerChart], rows: list[tuple[str, float, str]]
+    ):
+        """In the unit of the longest."""
+        values = drawn_values(drawn(small().files).to_dict())
+
+        assert [(row["name"], row["length"], row["value"]) for row in values] == rows
+
+    def test_the_line_of_a_limit_is_across_each_bar(self):
+        """Where the limit is on the axis, and no higher than would leave names and values alone."""
+        drawn = charts.quota(usage.quota(small().files, now=NOW), look=LIGHT).to_dict()
+
+        *_, line = drawn["layer"]
+        assert (line["mark"]["type"], line["mark"]["size"]) == ("tick", 20)
+        assert line["encoding"]["x"]["datum"] == 2.5
+        assert line["encoding"]["y"]["field"] == "row"
+
+    def test_what_was_stored_is_as_high_as_it_says_until_it_changes(self):
+        """A step at each instant; what came before the history is told apart, and reaches up to it."""
+        midnight = datetime(2026, 9, 21, tzinfo=UTC)
+        stored = [(0, 3, False), (1, 5, False), (2, 4, True), (3, 6, True)]
+        points = pl.DataFrame(
+            [
+                {"at": midnight + timedelta(days=day), "files": 1, "bytes": size * 10**9, "recorded": recorded}
+                for day, size, recorded in stored
+            ]
+        )
+
+        drawn = charts.over_time(points, look=LIGHT).to_dict()
+
+        area = drawn["layer"][0]
+        day = [round((midnight + timedelta(days=day)).timestamp()) * 1_000 for day in range(4)]
+        survivors, recorded = "only what was still there", "all that was stored"
+        assert drawn_values(drawn, 0) == [
+            {"at": day[0], "length": 3.0, "part": survivors},
+            {"at": day[1], "length": 5.0, "part": survivors},
+            {"at": day[2], "length": 5.0, "part": survivors},
+            {"at": day[2], "length": 4.0, "part": recorded},
+            {"at": day[3], "length": 6.0, "part": recorded},
+        ]
+        assert area["mark"]["interpolate"] == "step-after"
+        assert area["encoding"]["color"]["scale"] == {
+            "domain": [survivors, recorded],
+            "range": [LIGHT.others, LIGHT.mark],
+        }
+        assert area["encoding"]["y"]["axis"]["title"] == "GB"
+        assert area["encoding"]["y"]["stack"] is None
+        assert area["encoding"]["x"]["scale"]["domain"] == [day[0], day[3]]
+        assert drawn_values(drawn, 1) == [{"at": day[2]}]
+        assert drawn_values(drawn, 2) == [{"at": day[3], "length": 6.0, "part": recorded}]
 
     @given(
         st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds it
@@ -395,7 +680,7 @@ class TestCommand:
 
         command("report", "--purpose", "batch")
 
-        assert re.search(r"Chart\. Stored over time\. [\d-]+: 1 file", Path("report.html").read_text())
+        assert re.search(r"Chart\. Stored over time\. [\d :-]+: 1 file,", Path("report.html").read_text())
 
     def test_an_account_is_listed_on_demand(self, emulator: Emulator, command: Command):
         """--live needs no database."""
@@ -416,6 +701,36 @@ class TestCommand:
 
         assert failed.status == 1
         assert Path("report.html").read_text() == "old"
+
+    @pytest.mark.parametrize("output", ["-", "/dev/stdout"])
+    def test_it_can_go_into_a_pipe(self, output: str, emulator: Emulator, command: Command):
+        """To whatever mails or uploads it; nothing is written here."""
+        emulator.add(created_at=int(emulator.clock()) - DAY, purpose="batch", size=5)
+        command("sync")
+        before = sorted(Path().iterdir())
+
+        piped = finish(start("report", "-o", output))
+
+        assert (piped.status, piped.err) == (0, "")
+        assert piped.out.startswith("<!doctype html>")
+        assert piped.out.endswith("</html>")
+        assert sorted(Path().iterdir()) == before
+
+    def test_another_pipe_is_written_as_it_is(self, emulator: Emulator, command: Command):
+        """Any that has a path, such as the shell's >(...)."""
+        emulator.add(created_at=int(emulator.clock()) - DAY, purpose="batch", size=5)
+        command("sync")
+        reads, writes = os.pipe()
+
+        with os.fdopen(reads) as pipe, ThreadPoolExecutor(1) as reader:
+            page = reader.submit(pipe.read)
+            try:
+                done = command("report", "-o", f"/dev/fd/{writes}")
+            finally:
+                os.close(writes)
+
+        assert (done.status, done.err) == (0, "")
+        assert page.result().startswith("<!doctype html>")
 
     def test_two_places_at_once_are_refused(self, command: Command):
         """The account or what was loaded."""
@@ -451,5 +766,4 @@ def test_other_commands_start_without_it():
 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
-    assert cli.report.__doc__
     assert done.stdout == "set()\n"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, TypeVar, cast
 
+import httpx
 import polars as pl
 import pytest
 from hypothesis import assume, example, given
@@ -13,6 +14,10 @@ from polars.io.plugins import register_io_source
 from polars.testing import assert_frame_equal
 
 from files_source import usage
+from files_source.accounts import Account
+from files_source.cleanup import Cleanup
+from files_source.client import FilesClient
+from files_source.emulator import Clock, Emulator
 from files_source.errors import ConfigError
 from files_source.history import as_of, current
 from files_source.schema import FILES
@@ -174,6 +179,21 @@ class TestBy:
         expected.sort(key=lambda row: (-row["bytes"], null_last(*(row[name] for name in columns))))
         assert_frame_equal(groups, pl.DataFrame(expected, schema=groups.schema), rel_tol=1e-12)
 
+    @pytest.mark.parametrize(
+        "ask",
+        [
+            lambda: usage.by(EMPTY, "purpose", "bytes"),
+            lambda: usage.by(EMPTY.lazy(), "files"),
+            lambda: usage.by(EMPTY, "purpose", "purpose"),
+            lambda: usage.by_month(EMPTY, "bytes"),
+            lambda: usage.by_month(EMPTY.lazy(), "month"),
+        ],
+    )
+    def test_a_column_of_the_answer_is_refused(self, ask: Callable[[], object]):
+        """It would stand there twice; so would one that is given twice."""
+        with pytest.raises(ConfigError, match=r"'\w+' is a column of the answer already: group by others, each once"):
+            ask()
+
     @given(files=rows())
     def test_shares_are_parts_of_one(self, files: list[Row]):
         """They add up to one, or are null where no byte is known of."""
@@ -317,10 +337,10 @@ class TestOlderThan:
 
     @given(files=rows(), now=st.just(NOON) | FAR, age=SPANS)
     def test_those_of_that_age_come_oldest_first(self, files: list[Row], now: datetime, age: timedelta):
-        """Those that are just so old are among them."""
+        """Those that are just so old are not, as they are not to `files-source cleanup`."""
         old = answer(lambda frame: usage.older_than(frame, now=now, age=age), framed(files))
 
-        expected = [row for row in files if now - row["created_at"] >= age]
+        expected = [row for row in files if now - row["created_at"] > age]
         assert kept(old) == ordered(expected, lambda row: row["created_at"])
 
 
@@ -381,7 +401,8 @@ class TestQuota:
 
         expected = []
         for account, group in grouped(files, lambda row: row["account"]).items():
-            recent = [row for row in group if timedelta() <= now - row["created_at"] < over]
+            staying = [row for row in group if row["expires_at"] is None]
+            recent = [row for row in staying if timedelta() <= now - row["created_at"] < over]
             growth = told(recent)["bytes"] / (over / DAY)
             left = limit - told(group)["bytes"]
             full = now if left <= 0 else later(now, left * (over // TICK) // told(recent)["bytes"]) if growth else None
@@ -411,6 +432,19 @@ class TestQuota:
         (account,) = usage.quota(framed(files), now=NOON, limit=1_000).to_dicts()
 
         assert account["full_on"] == full_on
+
+    def test_what_expires_does_not_add_up(self):
+        """As much each day, each of which expires after 30 days, stays as much: no day will be that of the limit."""
+        steady = [
+            file(f"file-{days}", created_at=NOON - days * DAY, bytes=60, expires_at=NOON + (30 - days) * DAY)
+            for days in range(30)
+        ]
+        kept = file("file-kept", created_at=NOON - 5 * DAY, bytes=30)
+
+        expiring, growing = (usage.quota(framed(files), now=NOON, limit=2_000) for files in (steady, [*steady, kept]))
+
+        assert expiring.select("bytes", "growth_per_day", "full_on").rows() == [(1_800, 0.0, None)]
+        assert growing.select("bytes", "growth_per_day", "full_on").rows() == [(1_830, 1.0, date(2027, 3, 10))]
 
     @pytest.mark.parametrize(("further", "full_on"), [(0, date.max), (1, None)], ids=["the last day", "the day after"])
     def test_the_calendar_ends_with_the_year_9999(self, further: int, full_on: date | None):
@@ -465,7 +499,7 @@ class TestCleanupCandidates:
         expected = [
             row
             for row in there
-            if (age is None or NOON - row["created_at"] >= age)
+            if (age is None or NOON - row["created_at"] > age)
             and (purpose is None or row["purpose"] in ([purpose] if isinstance(purpose, str) else purpose))
             and (size is None or (row["bytes"] is not None and row["bytes"] > size))
             and (not only_copies or (row["account"], row["id"]) in older)
@@ -479,7 +513,13 @@ class TestCleanupCandidates:
         [
             pytest.param({"older_than": 90 * DAY}, "older than 90 days", id="age"),
             pytest.param({"older_than": DAY}, "older than 1 day", id="a day"),
-            pytest.param({"older_than": DAY / 2}, "older than 0.5 days", id="half a day"),
+            pytest.param({"older_than": DAY / 2}, "older than 12 hours", id="half a day"),
+            pytest.param({"older_than": 1.5 * DAY}, "older than 36 hours", id="a day and a half"),
+            pytest.param({"older_than": DAY / 1_440}, "older than 1 minute", id="a minute"),
+            pytest.param({"older_than": timedelta(seconds=100)}, "older than 100 seconds", id="100 seconds"),
+            pytest.param({"older_than": 1_500 * DAY}, "older than 1,500 days", id="years"),
+            pytest.param({"older_than": TICK}, "older than 0.000001 seconds", id="a tick"),
+            pytest.param({"older_than": timedelta()}, "older than 0 days", id="no age"),
             pytest.param({"purpose": ["batch", "vision"]}, "of purpose batch", id="purpose"),
             pytest.param({"larger_than": 1_000}, "larger than 1,000 bytes", id="size"),
             pytest.param({"copies": True}, "maybe a copy of file-2", id="copy"),
@@ -493,13 +533,43 @@ class TestCleanupCandidates:
     def test_each_comes_with_its_reason(self, wanted: dict[str, Any], reason: str):
         """What was asked for, in words."""
         files = [
-            file("file-1", created_at=NOON - 100 * DAY, bytes=2_000),
+            file("file-1", created_at=NOON - 2_000 * DAY, bytes=2_000),
             file("file-2", purpose="vision", bytes=2_000),
         ]
 
         found = usage.cleanup_candidates(framed(files), now=NOON, **wanted)
 
         assert found.filter(id="file-1")["reason"].to_list() == [reason]
+
+    def test_they_are_those_of_the_command(self):
+        """Of files about an age, by a second each, `files-source cleanup` lists the same."""
+        now = int(NOON.timestamp())
+        emulator = Emulator(clock=Clock(now))
+        for second in range(-2, 3):
+            for purpose in ("batch", "vision"):
+                emulator.add(created_at=now - 3_600 + second, purpose=purpose, size=second + 2)
+        client = FilesClient(Account(base_url="http://made-up/v1"), transport=httpx.WSGITransport(app=emulator))
+        with client, Cleanup(client=client).candidates(older_than=timedelta(hours=1), purpose="batch") as listed:
+            commanded = [row["id"] for _, table in listed.tables() for row in table.to_pylist()]
+            files = cast(pl.DataFrame, pl.from_arrow(client.page(limit=10).files))
+
+        found = usage.cleanup_candidates(files, now=NOON, older_than=timedelta(hours=1), purpose="batch")
+
+        assert sorted(found["id"]) == sorted(commanded)
+        assert len(commanded) == 2
+
+    @pytest.mark.parametrize(
+        "ask",
+        [
+            lambda age: usage.cleanup_candidates(EMPTY, now=NOON, older_than=age),
+            lambda age: usage.older_than(EMPTY, now=NOON, age=age),
+        ],
+        ids=["cleanup_candidates", "older_than"],
+    )
+    def test_a_negative_age_is_refused(self, ask: Callable[[timedelta], object]):
+        """As the command refuses it: every file would be older."""
+        with pytest.raises(ConfigError, match="the age is negative"):
+            ask(-TICK)
 
     def test_what_has_a_copy_that_has_expired_is_the_only_one(self):
         """It is no candidate for a copy of something that is gone."""
@@ -589,10 +659,12 @@ class TestOverTime:
         lives = [(versions, gone(versions)) for versions in files if versions[0]["created_at"] < gone(versions)]
         first = min((versions[0]["created_at"] for versions, _ in lives), default=LAST)
         expected = [
-            {"at": at} | told([valid(versions, at) for versions, end in lives if versions[0]["created_at"] <= at < end])
-            for at in grid(every, first, until)
+            {"at": at}
+            | told([valid(versions, at) for versions, end in lives if versions[0]["created_at"] <= at < end])
+            | {"recorded": at >= begun(files)}
+            for at in sorted({*grid(every, first, until), *([until] if first <= until else [])})
         ]
-        assert_frame_equal(stored, pl.DataFrame(expected, schema={"at": INSTANT} | KNOWN))
+        assert_frame_equal(stored, pl.DataFrame(expected, schema={"at": INSTANT} | KNOWN | {"recorded": pl.Boolean}))
 
     def test_a_life(self):
         """Uploaded at noon, seen the next day, grown the day after, deleted after another; and one that expires."""
@@ -606,12 +678,46 @@ class TestOverTime:
         stored = usage.over_time(framed(history, like=NO_HISTORY), until=NOON + 5 * DAY)
 
         assert stored.rows() == [
-            (datetime(2026, 9, 22, tzinfo=UTC), 2, 1, 1),
-            (datetime(2026, 9, 23, tzinfo=UTC), 2, 1, 1),
-            (datetime(2026, 9, 24, tzinfo=UTC), 1, 5, 0),
-            (datetime(2026, 9, 25, tzinfo=UTC), 0, 0, 0),
-            (datetime(2026, 9, 26, tzinfo=UTC), 0, 0, 0),
+            (datetime(2026, 9, 22, tzinfo=UTC), 2, 1, 1, False),
+            (datetime(2026, 9, 23, tzinfo=UTC), 2, 1, 1, True),
+            (datetime(2026, 9, 24, tzinfo=UTC), 1, 5, 0, True),
+            (datetime(2026, 9, 25, tzinfo=UTC), 0, 0, 0, True),
+            (datetime(2026, 9, 26, tzinfo=UTC), 0, 0, 0, True),
+            (NOON + 5 * DAY, 0, 0, 0, True),
         ]
+
+    def test_it_ends_at_the_instant_asked_for(self):
+        """Whatever the step: what came since the last month began is not left out, nor what has just come."""
+        history = [
+            file("file-1", created_at=NOON - 100 * DAY, bytes=1) | {"_dlt_valid_from": NOON, "_dlt_valid_to": None},
+            file("file-2", created_at=NOON - TICK, bytes=5) | {"_dlt_valid_from": NOON, "_dlt_valid_to": None},
+        ]
+
+        stored = usage.over_time(framed(history, like=NO_HISTORY), until=NOON, every="1mo")
+
+        assert stored.rows() == [
+            (datetime(2026, 7, 1, tzinfo=UTC), 1, 1, 0, False),
+            (datetime(2026, 8, 1, tzinfo=UTC), 1, 1, 0, False),
+            (datetime(2026, 9, 1, tzinfo=UTC), 1, 1, 0, False),
+            (NOON, 2, 6, 0, True),
+        ]
+
+    def test_it_is_recorded_from_when_every_account_is(self):
+        """Of an account that joins later, what was gone before is not known."""
+        history = [
+            file("file-1", account=account, created_at=NOON - 3 * DAY) | {"_dlt_valid_from": at, "_dlt_valid_to": None}
+            for account, at in (("lab", NOON - 3 * DAY), ("team", NOON - DAY))
+        ]
+
+        stored = usage.over_time(framed(history, like=NO_HISTORY), until=NOON)
+
+        assert stored["recorded"].to_list() == [False, False, True, True]
+
+    @pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
+    def test_what_is_no_history_is_refused(self, lazy: bool):
+        """In words that say what is one."""
+        with pytest.raises(ConfigError, match=r"needs _dlt_valid_from and _dlt_valid_to.*'files_history'\)"):
+            usage.over_time(EMPTY.lazy() if lazy else EMPTY, until=NOON)
 
     @given(files=histories(MOMENTS))
     def test_it_ends_with_what_is_there(self, files: list[list[Row]]):
@@ -629,6 +735,12 @@ def gone(versions: Sequence[Row]) -> datetime:
     """Return when a file expired or was deleted; the end of time if it is there."""
     last = versions[-1]
     return min(last["expires_at"] or LAST, last["_dlt_valid_to"] or LAST)
+
+
+def begun(files: Sequence[Sequence[Row]]) -> datetime:
+    """Return when the first version of each account's files had been seen."""
+    seen = grouped([versions[0] for versions in files], lambda row: row["account"])
+    return max(min(row["_dlt_valid_from"] for row in rows) for rows in seen.values())
 
 
 def valid(versions: Sequence[Row], at: datetime) -> Row:
@@ -717,6 +829,13 @@ def test_an_instant_without_a_zone_is_in_utc(now: datetime, files: list[Row]):
 
     for found, expected in zip(answers(now), answers(NOON), strict=True):
         assert_frame_equal(found, expected)
+
+
+@pytest.mark.parametrize("now", [NOON.date(), "2026-09-21"], ids=["date", "text"])
+def test_what_is_no_instant_is_refused(now: Any):
+    """A date may mean its begin or its end."""
+    with pytest.raises(ConfigError, match=r"is no instant: give a datetime, such as datetime\(2026, 1, 31, 12"):
+        usage.ages(EMPTY, now=now)
 
 
 def test_questions_are_asked_of_another_time_through_its_inventory():
