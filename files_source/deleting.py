@@ -42,8 +42,8 @@ def delete_file(client: FilesClient, file: Row, journal: Journal) -> Deletion:
         return journal.end(deletion, "failed", error=str(error))
     except ConfigError as error:
         return journal.end(deletion, "failed", error=str(error))
-    if answer.get("deleted") is False:
-        return journal.end(deletion, "failed", error="the server answered that the file is not deleted")
+    if answer.get("deleted") is not True and not _is_gone(client, deletion):
+        return journal.end(deletion, "failed", error="the server answered, but the file is still there")
     return journal.end(deletion, "deleted")
 
 

@@ -504,8 +504,15 @@ class TestTrouble:
 
     @pytest.mark.parametrize(
         "answer",
-        [status(404), status(200, body='{"id": "file-1", "object": "file", "deleted": false}')],
-        ids=["a server that cannot delete", "a server that says no"],
+        [
+            status(404),
+            status(200, body='{"id": "file-1", "object": "file", "deleted": false}'),
+            status(200, body="{}"),
+            status(200, body='{"code": 404, "message": "no such route"}'),
+            status(200, body='{"error": {"message": "cannot delete"}}'),
+            status(200, body='{"id": "file-1", "object": "file"}'),
+        ],
+        ids=["cannot delete", "says no", "nothing", "no such route", "an error with status 200", "the file"],
     )
     def test_a_file_that_is_still_there_is_not_recorded_as_deleted(
         self, answer: Fault, emulator: Emulator, command: Command
