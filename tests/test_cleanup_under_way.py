@@ -1,0 +1,225 @@
+"""A deletion that was noted, and of which nobody knows what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from files_source import Cleanup, JournalError, read_table, recording
+from files_source.deletions import unrecorded
+from files_source.emulator import Clock, Emulator, status
+from tests.cleanups import (
+    DAY,
+    DELETE,
+    FOR_GOOD,
+    Command,
+    add_files,
+    doubled,
+    journal_of,
+    leave_open,
+    recorded,
+)
+from tests.conftest import NOW
+
+
+def test_one_that_was_done_is_recorded_with_the_time_of_the_attempt(place: str, emulator: Emulator, command: Command):
+    """Nobody knows a better one."""
+    file_id = leave_open(emulator, place, is_done=True)
+
+    command(*FOR_GOOD, "--to", place)
+
+    (row,) = read_table(place, "deletions").to_dicts()
+    assert (row["id"], row["outcome"]) == (file_id, "gone")
+    assert row["deleted_at"] == row["attempted_at"]
+
+
+def test_one_that_was_not_done_is_no_deletion(emulator: Emulator, command: Command):
+    """The file is there, and listed again; the server may still be about to delete it, so it is remembered."""
+    place = "inventory.duckdb"
+    file_id = leave_open(emulator, place, is_done=False)
+
+    asked = command("cleanup", "--purpose", "none", "--delete", "--yes", "--to", place)
+
+    assert (asked.status, emulator.ids()) == (0, [file_id])
+    assert journal_of(place).exists()
+    emulator.remove(file_id)
+    command("cleanup", "--purpose", "none", "--delete", "--yes", "--to", place)
+    assert recorded(place) == [file_id]
+    assert not journal_of(place).exists()
+
+
+def test_one_that_the_server_says_nothing_about_stays_open(emulator: Emulator, command: Command):
+    """Nothing is recorded that is not known, and nothing forgotten."""
+    place = "inventory.duckdb"
+    file_id = leave_open(emulator, place, is_done=True)
+    emulator.fail(status(500), times=None, path="/v1/files/*")
+
+    told = command("--max-retries", "0", *FOR_GOOD)
+
+    assert told.status == 0
+    assert told.lines[-1] == "1 deletion not confirmed: a later cleanup with the same key finds out what came of that"
+    assert json.loads(command("--max-retries", "0", *FOR_GOOD, "--json").out)["open"] == 1
+    emulator.recover()
+    assert command(*FOR_GOOD).status == 0
+    assert recorded(place) == [file_id]
+
+
+def test_after_an_hour_it_is_forgotten(emulator: Emulator, command: Command):
+    """No server takes that long."""
+    place = "inventory.duckdb"
+    file_id = leave_open(emulator, place, is_done=False)
+    noted = json.loads(journal_of(place).read_text())
+    journal_of(place).write_text(json.dumps(noted | {"attempted_at": noted["attempted_at"] - 3_601_000_000}) + "\n")
+
+    command("cleanup", "--purpose", "none", "--delete", "--yes", "--to", place)
+
+    assert emulator.ids() == [file_id]
+    assert not journal_of(place).exists()
+
+
+def test_another_server_is_not_asked_about_it(emulator: Emulator, command: Command, monkeypatch: pytest.MonkeyPatch):
+    """There it would seem to be gone; the server that has it is asked when its turn comes."""
+    place = "inventory.duckdb"
+    file_id = leave_open(emulator, place, is_done=False)
+    there = os.environ["OPENAI_BASE_URL"]
+    with Emulator().serve() as other:
+        monkeypatch.setenv("OPENAI_BASE_URL", other.url)
+        told = json.loads(command(*FOR_GOOD, "--to", place, "--json").out)
+    assert told["open"] == 1
+
+    monkeypatch.setenv("OPENAI_BASE_URL", there)
+    command(*FOR_GOOD, "--to", place)
+
+    assert recorded(place, "deleted") == [file_id]
+
+
+def test_another_key_is_not_asked_about_it(emulator: Emulator, command: Command, monkeypatch: pytest.MonkeyPatch):
+    """Its project may be another, where the file seems to be gone; the key is kept nowhere."""
+    place = "inventory.duckdb"
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-first-secret")
+    file_id = leave_open(emulator, place, is_done=False)
+    assert b"sk-first-secret" not in journal_of(place).read_bytes()
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-second-secret")
+    emulator.fail(status(404), times=None, path="/v1/files/*")
+    nothing = ["cleanup", "--purpose", "none", "--delete", "--yes", "--json"]
+
+    assert json.loads(command(*nothing).out)["open"] == 1
+
+    emulator.recover()
+    emulator.remove(file_id)
+    assert json.loads(command(*nothing).out)["open"] == 1
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-first-secret")
+    assert json.loads(command(*nothing).out)["open"] == 0
+    assert recorded(place) == [file_id]
+
+
+def test_it_stays_beside_what_it_is_for(place: str, emulator: Emulator, command: Command, tmp_path: Path):
+    """A container's home may be gone when the next one starts, with all of dlt's notes."""
+    add_files(emulator)
+    command(*FOR_GOOD, "--to", place)
+    file_id = leave_open(emulator, place, is_done=True)
+    shutil.rmtree(tmp_path / "dlt")
+
+    command(*FOR_GOOD, "--to", place)
+
+    assert file_id in recorded(place)
+    assert len(recorded(place)) == 31
+
+
+def test_a_database_that_was_renamed_is_not_forgotten(emulator: Emulator, command: Command):
+    """What has no table any more is told before anything is deleted."""
+    emulator.add(created_at=NOW - 91 * DAY)
+    command(*FOR_GOOD)
+    file_id = leave_open(emulator, "inventory.duckdb", is_done=True)
+    Path("inventory.duckdb").rename("moved.duckdb")
+
+    told = command(*FOR_GOOD, "--to", "moved.duckdb")
+
+    assert told.status == 1
+    assert "/.inventory.duckdb.deletions.jsonl notes deletions that inventory.duckdb should have recorded" in told.error
+    assert "if that is now moved.duckdb, rename the journal to .moved.duckdb.deletions.jsonl" in told.error
+    Path(".inventory.duckdb.deletions.jsonl").rename(".moved.duckdb.deletions.jsonl")
+    assert command(*FOR_GOOD, "--to", "moved.duckdb").status == 0
+    assert file_id in recorded("moved.duckdb")
+
+
+def test_half_a_line_was_never_asked_for(emulator: Emulator, command: Command):
+    """What a machine was still writing when it lost its power."""
+    place = "inventory.duckdb"
+    file_id = leave_open(emulator, place, is_done=True)
+    whole = journal_of(place).read_bytes()
+    journal_of(place).write_bytes(whole + whole[:50])
+
+    assert command(*FOR_GOOD, "--to", place).status == 0
+
+    assert recorded(place) == [file_id]
+
+
+def test_a_journal_that_is_damaged_is_told(emulator: Emulator, command: Command):
+    """Nothing is deleted, nothing forgotten."""
+    place = "inventory.duckdb"
+    leave_open(emulator, place, is_done=False)
+    damaged = journal_of(place).read_text() + "{}\n"
+    journal_of(place).write_text(damaged)
+
+    failed = command(*FOR_GOOD)
+
+    assert failed.status == 1
+    assert "deletions.jsonl is damaged in line 2" in failed.error
+    with pytest.raises(JournalError), Cleanup().into(place):
+        pass
+    assert len(emulator.ids()) == 1
+    assert journal_of(place).read_text() == damaged
+
+
+def test_a_file_that_is_listed_though_it_is_gone_is_recorded_once(place: str, emulator: Emulator, command: Command):
+    """As by a server whose listing is behind."""
+    file = emulator.add(created_at=NOW - 91 * DAY)
+    command(*FOR_GOOD, "--to", place)
+    emulator.add(file_id=file["id"], created_at=NOW - 91 * DAY)
+    emulator.fail(doubled(emulator, str(file["id"])), **DELETE)
+
+    assert command(*FOR_GOOD, "--to", place).status == 0
+
+    assert recorded(place) == [file["id"]]
+
+
+def test_to_find_that_out_no_more_is_read_than_needed(
+    place: str, emulator: Emulator, command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    """The table may hold millions."""
+    old = add_files(emulator)
+    command(*FOR_GOOD, "--to", place)
+    emulator.add(file_id=old[3], created_at=NOW - 91 * DAY)
+    emulator.fail(doubled(emulator, old[3]), **DELETE)
+    read = []
+    monkeypatch.setattr(
+        recording, "unrecorded", lambda deletions, known: read.append(known) or unrecorded(deletions, known)
+    )
+
+    assert command(*FOR_GOOD, "--to", place).status == 0
+
+    assert [known.column("id").to_pylist() for known in read] == [[old[3]]]
+    assert set(read[0].column_names) == {"server", "account", "id", "attempted_at", "deleted_at"}
+    assert recorded(place) == sorted(old)
+
+
+def test_the_same_id_on_another_server_is_another_file(
+    place: str, emulator: Emulator, command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    """Each server's deletion is recorded."""
+    emulator.add(file_id="file-1", created_at=NOW - 91 * DAY)
+    command(*FOR_GOOD, "--to", place)
+    other = Emulator(clock=Clock(NOW))
+    other.add(file_id="file-1", created_at=NOW - 91 * DAY)
+    other.fail(doubled(other, "file-1"), **DELETE)
+    with other.serve() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+
+        command(*FOR_GOOD, "--to", place)
+
+    assert recorded(place) == ["file-1", "file-1"]
