@@ -37,6 +37,8 @@ _ABOUT_ALL: Final = (401, 405, _NOT_IMPLEMENTED)
 """Statuses that every other file of the account would get, too."""
 _ABOUT_ONE: Final = (400, 409, 422, 423)
 """Statuses that are about the one file, however many get them: it may be in use."""
+_SILENCE: Final = "silence"
+"""The kind of trouble that every file may meet with at any time: no answer, or no time for one."""
 _TROUBLE: Final = (ApiError, TransportError, DecodeError)
 """What leaves open whether a file is deleted."""
 
@@ -73,7 +75,7 @@ class Way:
         except _TROUBLE as trouble:
             with self._lock:
                 self.unanswered.append(deletion)
-                self._count("no answer", trouble)
+                self._count(_SILENCE, trouble)
             return trouble
         journal.end(deletion, outcome, error=None if problem is None else str(problem))
         with self._lock:
@@ -107,13 +109,13 @@ class Way:
             journal.drop([deletion])
 
     def _count(self, kind: object, problem: FilesSourceError) -> None:
-        """Give the account up where what went wrong goes wrong with all, or has so too often in a row.
+        """Give the account up where what went wrong goes wrong with all, or has done so too often in a row.
 
         A refusal that comes after a success is about its file.
         """
         self._in_a_row = self._in_a_row + 1 if kind == self._last else 1
         self._last = kind
-        is_about_one = kind is None or (self._has_deleted and kind != "no answer")
+        is_about_one = kind is None or (self._has_deleted and kind != _SILENCE)
         if _is_hopeless(problem) or (self._in_a_row >= _ENOUGH and not is_about_one):
             self.given_up = self.given_up or problem
 
@@ -170,8 +172,8 @@ def _kind(problem: FilesSourceError) -> object:
     if isinstance(problem, ApiError):
         if problem.status in _ABOUT_ONE:
             return None
-        return "no answer" if problem.status == _LIMITED else problem.status
-    return None if isinstance(problem, ConfigError) else "no deletion"
+        return _SILENCE if problem.status == _LIMITED else problem.status
+    return None if isinstance(problem, ConfigError) else type(problem)
 
 
 def _is_hopeless(problem: FilesSourceError) -> bool:

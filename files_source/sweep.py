@@ -12,7 +12,6 @@ from typing import Final
 
 from files_source.deleting import Way, find_out
 from files_source.deletions import Deletion, Outcome, Row, as_numbers
-from files_source.errors import FilesSourceError
 from files_source.journal import Journal
 from files_source.parallel import each
 from files_source.progress import BATCH
@@ -82,8 +81,9 @@ class Sweep:
             with closing(each(batch, lambda task: task[0].delete(task[1], journal), workers=self.workers)) as results:
                 for (way, file), problem in results:
                     self._tried += 1
-                    if problem is not None:
-                        self._explain(way.given_up or problem, of=str(file["account"]) if is_named else None)
+                    if problem is not None and (self.reason is None or way.given_up is not None):
+                        reason = way.given_up or problem
+                        self.reason = f"{file['account']!r}: {reason}" if is_named else str(reason)
                     if self.on_file is not None:
                         self.on_file(self._tried)
             self._find_out(journal)
@@ -94,11 +94,6 @@ class Sweep:
             for deletion in journal.decided():
                 self._count(deletion)
             record.load()
-
-    def _explain(self, problem: FilesSourceError, *, of: str | None) -> None:
-        is_weightier = self.reason is None or any(way.given_up is problem for way in self._ways.values())
-        if is_weightier:
-            self.reason = str(problem) if of is None else f"{of!r}: {problem}"
 
     def _find_out(self, journal: Journal) -> None:
         unanswered = [(way, deletion) for way in self._ways.values() for deletion in way.unanswered]

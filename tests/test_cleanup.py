@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from files_source import Cleanup
@@ -27,6 +27,7 @@ from tests.conftest import NOW
 FILES = st.lists(st.tuples(st.integers(-5, 5), st.sampled_from(["batch", "batch_output", "vision"])), max_size=30)
 
 
+@settings(max_examples=30)
 @given(
     files=FILES,
     older_than=st.none() | st.just(timedelta(days=90)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,7 +24,6 @@ from tests.cleanups import (
     recorded,
 )
 from tests.conftest import NOW
-from tests.test_security import on_terminal as shown_on_terminal
 
 
 def test_a_table_with_what_would_be_freed(emulator: Emulator, command: Command):
@@ -46,14 +46,14 @@ def test_a_table_with_what_would_be_freed(emulator: Emulator, command: Command):
     assert shown.lines[-1] == ("3 files (2.5 GB and 1 of unknown size), created 2023-08-14 22:13Z to 2023-08-16 22:13Z")
 
 
-@pytest.mark.usefixtures("url")
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_a_terminal_cuts_no_id(width: int, emulator: Emulator, monkeypatch: pytest.MonkeyPatch):
+def test_a_terminal_cuts_no_id(width: int, emulator: Emulator, command: Command, monkeypatch: pytest.MonkeyPatch):
     """A name may be cut short there, and is never taken for a command or a colour."""
     emulator.add(file_id="file-" + "x" * 24, created_at=NOW - 91 * DAY, filename="[red]a\x1b[2J.jsonl")
     monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
-    header, *lines, total = shown_on_terminal(*OLD).splitlines()
+    header, *lines, total = command(*OLD).lines
 
     start, end = header.index(" id ") + 1, header.index("file")
     assert "".join(line[start:end].strip() for line in lines) == "file-" + "x" * 24

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
@@ -142,7 +140,7 @@ def test_by_a_full_disk(emulator: Emulator, command: Command):
     earlier = prepare(place, emulator, command, later=True)
     old = add_files(emulator, old=200)
 
-    ended = on_full_disk("journal", place)
+    ended = killed.fork_and_listen("full-journal", *FOR_GOOD, "--to", place)
 
     assert (ended.status, ended.out.count("files deleted")) == (1, 0)
     assert "deletions.jsonl, which notes each deletion before it is asked for, cannot be written" in ended.err
@@ -150,7 +148,11 @@ def test_by_a_full_disk(emulator: Emulator, command: Command):
     resume(place, emulator, command, old, earlier)
 
 
-@pytest.mark.parametrize("step", ["extract", "load"])
+@pytest.mark.parametrize(
+    ("step", "place"),
+    [("extract", "inventory.duckdb"), ("load", "inventory.duckdb"), ("load", "lake/")],
+    ids=["on the way", "duckdb", "parquet"],
+)
 def test_by_a_disk_that_is_full_when_it_comes_to_recording(
     step: str, place: str, emulator: Emulator, command: Command, monkeypatch: pytest.MonkeyPatch
 ):
@@ -160,7 +162,7 @@ def test_by_a_disk_that_is_full_when_it_comes_to_recording(
     names = (os.urandom(40_000).hex() for _ in range(100))
     old = [str(emulator.add(created_at=NOW - 91 * DAY, filename=name)["id"]) for name in names]
 
-    ended = on_full_disk(step, place)
+    ended = killed.fork_and_listen(f"full-{step}", *FOR_GOOD, "--to", place)
 
     assert ended.status == 1
     assert "File too large" in ended.err
@@ -243,9 +245,3 @@ def moments(place: str, emulator: Emulator, command: Command, *, later: bool) ->
     yield from ("commit-1", "end", "recorded")
     if place.endswith("/"):
         yield "state"
-
-
-def on_full_disk(step: str, place: str) -> Ended:
-    """Run a cleanup whose disk is full from a step on."""
-    command = [sys.executable, killed.__file__, f"full-{step}", *FOR_GOOD, "--to", place]
-    return finish(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
