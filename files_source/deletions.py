@@ -80,9 +80,9 @@ class Deletion:
     def is_of(self, account: Account) -> bool:
         """Tell whether an account has asked for it, with the key that it has now: to another its file may be hidden."""
         named = self.server, str(self.file["account"])
-        return named == (account.server, account.name) and self.asked_by == fingerprint(
-            account, salt=self.asked_by[:16]
-        )
+        if named != (account.server, account.name):
+            return False
+        return self.asked_by == fingerprint(account, salt=self.asked_by[:16])
 
 
 def fingerprint(account: Account, *, salt: str | None = None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from files_source import Cleanup, JournalError, read_table, recording
 from files_source.deletions import unrecorded
 from files_source.emulator import Clock, Emulator, status
+from files_source.journal import Journal
 from tests.cleanups import (
     DAY,
     DELETE,
@@ -115,6 +118,25 @@ def test_another_key_is_not_asked_about_it(emulator: Emulator, command: Command,
     monkeypatch.setenv("OPENAI_API_KEY", "sk-first-secret")
     assert json.loads(command(*nothing).out)["open"] == 0
     assert recorded(place) == [file_id]
+
+
+@pytest.mark.usefixtures("url")
+def test_what_another_cleanup_leaves_meanwhile_is_not_taken_for_ones_own(place: str, emulator: Emulator):
+    """Recorded once all the same, before anything else is deleted."""
+    old = add_files(emulator, old=2)
+    cleanup = Cleanup()
+    with (
+        cleanup.into(place) as record,
+        cleanup.candidates(older_than=timedelta(days=90)) as found,
+    ):
+        file_id = leave_open(emulator, place, is_done=True)
+        with closing(Journal(journal_of(place))) as journal:
+            journal.end(*journal.undecided(), "deleted")
+
+        done = cleanup.delete(found, record)
+
+    assert (done.deleted, done.earlier, done.open) == (2, 1, 0)
+    assert recorded(place, "deleted") == sorted([*old, file_id])
 
 
 def test_it_stays_beside_what_it_is_for(place: str, emulator: Emulator, command: Command, tmp_path: Path):
