@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from files_source import Cleanup, JournalError, read_table, recording
-from files_source.deletions import unrecorded
-from files_source.emulator import Clock, Emulator, status
+from files_source import Cleanup, read_table
+from files_source.emulator import Emulator, status
 from files_source.journal import Journal
 from tests.cleanups import (
-    DAY,
-    DELETE,
     FOR_GOOD,
     Command,
     add_files,
-    doubled,
     journal_of,
     leave_open,
     recorded,
 )
-from tests.conftest import NOW
 
 
 def test_one_that_was_done_is_recorded_with_the_time_of_the_attempt(place: str, emulator: Emulator, command: Command):
@@ -137,111 +130,3 @@ def test_what_another_cleanup_leaves_meanwhile_is_not_taken_for_ones_own(place: 
 
     assert (done.deleted, done.earlier, done.open) == (2, 1, 0)
     assert recorded(place, "deleted") == sorted([*old, file_id])
-
-
-def test_it_stays_beside_what_it_is_for(place: str, emulator: Emulator, command: Command, tmp_path: Path):
-    """A container's home may be gone when the next one starts, with all of dlt's notes."""
-    add_files(emulator)
-    command(*FOR_GOOD, "--to", place)
-    file_id = leave_open(emulator, place, is_done=True)
-    shutil.rmtree(tmp_path / "dlt")
-
-    command(*FOR_GOOD, "--to", place)
-
-    assert file_id in recorded(place)
-    assert len(recorded(place)) == 31
-
-
-def test_a_database_that_was_renamed_is_not_forgotten(emulator: Emulator, command: Command):
-    """What has no table any more is told before anything is deleted."""
-    emulator.add(created_at=NOW - 91 * DAY)
-    command(*FOR_GOOD)
-    file_id = leave_open(emulator, "inventory.duckdb", is_done=True)
-    Path("inventory.duckdb").rename("moved.duckdb")
-
-    told = command(*FOR_GOOD, "--to", "moved.duckdb")
-
-    assert told.status == 1
-    assert "/.inventory.duckdb.deletions.jsonl notes deletions that inventory.duckdb should have recorded" in told.error
-    assert "if that is now moved.duckdb, rename the journal to .moved.duckdb.deletions.jsonl" in told.error
-    Path(".inventory.duckdb.deletions.jsonl").rename(".moved.duckdb.deletions.jsonl")
-    assert command(*FOR_GOOD, "--to", "moved.duckdb").status == 0
-    assert file_id in recorded("moved.duckdb")
-
-
-def test_half_a_line_was_never_asked_for(emulator: Emulator, command: Command):
-    """What a machine was still writing when it lost its power."""
-    place = "inventory.duckdb"
-    file_id = leave_open(emulator, place, is_done=True)
-    whole = journal_of(place).read_bytes()
-    journal_of(place).write_bytes(whole + whole[:50])
-
-    assert command(*FOR_GOOD, "--to", place).status == 0
-
-    assert recorded(place) == [file_id]
-
-
-def test_a_journal_that_is_damaged_is_told(emulator: Emulator, command: Command):
-    """Nothing is deleted, nothing forgotten."""
-    place = "inventory.duckdb"
-    leave_open(emulator, place, is_done=False)
-    damaged = journal_of(place).read_text() + "{}\n"
-    journal_of(place).write_text(damaged)
-
-    failed = command(*FOR_GOOD)
-
-    assert failed.status == 1
-    assert "deletions.jsonl is damaged in line 2" in failed.error
-    with pytest.raises(JournalError), Cleanup().into(place):
-        pass
-    assert len(emulator.ids()) == 1
-    assert journal_of(place).read_text() == damaged
-
-
-def test_a_file_that_is_listed_though_it_is_gone_is_recorded_once(place: str, emulator: Emulator, command: Command):
-    """As by a server whose listing is behind."""
-    file = emulator.add(created_at=NOW - 91 * DAY)
-    command(*FOR_GOOD, "--to", place)
-    emulator.add(file_id=file["id"], created_at=NOW - 91 * DAY)
-    emulator.fail(doubled(emulator, str(file["id"])), **DELETE)
-
-    assert command(*FOR_GOOD, "--to", place).status == 0
-
-    assert recorded(place) == [file["id"]]
-
-
-def test_to_find_that_out_no_more_is_read_than_needed(
-    place: str, emulator: Emulator, command: Command, monkeypatch: pytest.MonkeyPatch
-):
-    """The table may hold millions."""
-    old = add_files(emulator)
-    command(*FOR_GOOD, "--to", place)
-    emulator.add(file_id=old[3], created_at=NOW - 91 * DAY)
-    emulator.fail(doubled(emulator, old[3]), **DELETE)
-    read = []
-    monkeypatch.setattr(
-        recording, "unrecorded", lambda deletions, known: read.append(known) or unrecorded(deletions, known)
-    )
-
-    assert command(*FOR_GOOD, "--to", place).status == 0
-
-    assert [known.column("id").to_pylist() for known in read] == [[old[3]]]
-    assert set(read[0].column_names) == {"server", "account", "id", "attempted_at", "deleted_at"}
-    assert recorded(place) == sorted(old)
-
-
-def test_the_same_id_on_another_server_is_another_file(
-    place: str, emulator: Emulator, command: Command, monkeypatch: pytest.MonkeyPatch
-):
-    """Each server's deletion is recorded."""
-    emulator.add(file_id="file-1", created_at=NOW - 91 * DAY)
-    command(*FOR_GOOD, "--to", place)
-    other = Emulator(clock=Clock(NOW))
-    other.add(file_id="file-1", created_at=NOW - 91 * DAY)
-    other.fail(doubled(other, "file-1"), **DELETE)
-    with other.serve() as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-
-        command(*FOR_GOOD, "--to", place)
-
-    assert recorded(place) == ["file-1", "file-1"]
