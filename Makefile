@@ -52,8 +52,8 @@ fuzz: $(DEVELOPED) ## Decode 100,000 mutated pages and more
 queries: $(DEVELOPED) ## Try 3,000 queries of lazy frames against the whole frame
 	QUERY_EXAMPLES=1000 $(BIN)/python -m pytest -n auto --timeout=3600 tests/test_queries.py
 
-crash: $(DEVELOPED) ## Kill 100 runs at moments spread over all they do, and run again
-	CRASH_KILLS=25 $(BIN)/python -m pytest -n auto tests/test_crash.py
+crash: $(DEVELOPED) ## Kill 100 runs and more at moments spread over all they do, and run again
+	CRASH_KILLS=25 $(BIN)/python -m pytest -n auto tests/test_crash.py tests/test_cleanup_stopped.py
 
 bench: $(BENCHED) ## Measure the speed beside the peers, for the README; for a part, PARTS="scan load" SIZES=200000; RESUME=1
 	$(BENCH) $(if $(PARTS),--parts $(PARTS)) $(if $(SIZES),--sizes $(SIZES)) $(if $(ROUNDS),--rounds $(ROUNDS)) \

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from files_source.errors import DecodeError as DecodeError
     from files_source.errors import DeletionError as DeletionError
     from files_source.errors import FilesSourceError as FilesSourceError
+    from files_source.errors import JournalError as JournalError
     from files_source.errors import LoadError as LoadError
     from files_source.errors import TransportError as TransportError
     from files_source.frames import read_files as read_files
@@ -48,6 +49,7 @@ _HOMES: Final = {
     "FilesClient": "client",
     "FilesSourceError": "errors",
     "FilesStream": "stream",
+    "JournalError": "errors",
     "LoadError": "errors",
     "SyncedInPart": "syncing",
     "TransportError": "errors",

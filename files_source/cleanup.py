@@ -11,14 +11,16 @@ from typing import Any
 
 from files_source.accounts import Account
 from files_source.client import FilesClient
+from files_source.deleting import Way, find_out
+from files_source.deletions import Deletion
 from files_source.errors import ConfigError, DeletionError
 from files_source.listing import MAX_LIMIT
 from files_source.progress import OnPage
-from files_source.recording import Record, recording
+from files_source.recording import Record
 from files_source.scan import WORKERS
 from files_source.settings import accounts_for, connection, whole_number
-from files_source.shortlist import Candidates, find
-from files_source.sweep import OnFile, Sweep, Task, Way, found_out
+from files_source.shortlist import Shortlist, find
+from files_source.sweep import OnFile, Sweep
 from files_source.syncing import DATABASE
 
 
@@ -65,6 +67,18 @@ class CleanedInPart(DeletionError):
         self.done = done
 
 
+class Stopped(KeyboardInterrupt):
+    """A cleanup was interrupted; what it had asked for is recorded, or noted for the next one.
+
+    Attributes:
+        done: what was done.
+    """
+
+    def __init__(self, done: Cleaned) -> None:
+        super().__init__()
+        self.done = done
+
+
 class Cleanup:
     """A cleanup of one account or many; making one asks nothing.
 
@@ -100,7 +114,7 @@ class Cleanup:
 
     def candidates(
         self, *, older_than: timedelta | None = None, purpose: str | None = None, on_page: OnPage | None = None
-    ) -> Candidates:
+    ) -> Shortlist:
         """List the files that are older than an age and of a purpose, by what the server says now.
 
         Args:
@@ -136,22 +150,24 @@ class Cleanup:
 
         Raises:
             ConfigError: there is no such place, or it is not configured.
-            LoadError: another cleanup into it is going on, or it did not take the rows.
+            LoadError: another run into it is going on, or it did not take the rows.
+            JournalError: what an earlier cleanup has noted cannot be read, or its database is not there.
         """
-        with recording(to) as record:
-            self._find_out(record)
-            if record.journal.decided():
-                with record.opened():
-                    record.load(again=True)
-            yield record
+        record = Record(to)
+        if record.path.exists():
+            with record.opened(), ExitStack() as ways:
+                find_out(self._left(record, ways), record.journal, workers=self._workers)
+                record.load(again=True)
+        yield record
 
-    def delete(self, candidates: Candidates, record: Record, *, on_file: OnFile | None = None) -> Cleaned:
+    def delete(self, candidates: Shortlist, record: Record, *, on_file: OnFile | None = None) -> Cleaned:
         """Delete the *candidates* for good, no others, and record each deletion.
 
         Each is noted on disk before it is asked for. Stopped at any moment, the next cleanup into the
         same place finds out what became of those that were under way, and records what is not yet.
         A file that the server refuses to delete leaves the others alone. An account is given up where
-        its key is wrong, or after 8 files in a row of which the server would not say whether they are deleted.
+        its key is wrong or the server deletes nothing, and after 8 files in a row that got no answer,
+        or the same refusal before any was deleted.
 
         Args:
             candidates: as `candidates` gave them.
@@ -162,59 +178,57 @@ class Cleanup:
             CleanedInPart: some files are still there, or some accounts could not be listed.
             ConfigError, LoadError: the place cannot be opened, and nothing is deleted; or it did not
                 take the rows, which the next cleanup into it records.
+            JournalError: a deletion could not be noted, and no more are asked for.
+            Stopped: by Ctrl-C.
         """
         began = time.monotonic()
         sweep = Sweep(connect=self._connect, workers=self._workers, on_file=on_file)
-        if candidates.total.files:
-            with record.opened(), ExitStack() as ways:
-                for batch in sweep.batches(candidates, ways):
-                    _delete(batch, sweep, record)
-        total, outcomes = candidates.total.files, sweep.outcomes
-        done = Cleaned(
-            to=record.place.name,
-            files=total,
-            deleted=outcomes["deleted"],
-            gone=outcomes["gone"],
-            failed=total - outcomes["deleted"] - outcomes["gone"],
-            bytes=sweep.bytes,
-            unknown_size=sweep.unknown_size,
-            earlier=record.earlier,
-            open=len(record.journal.undecided()),
-            seconds=time.monotonic() - began,
-            query=record.query,
-        )
-        problems = []
-        if error := candidates.error(outcome="the others were cleaned up"):
-            problems.append(str(error))
-        if done.failed:
-            problems.append(f"{done.failed:,} of {done.files:,} files were not deleted: {sweep.reason}")
-        if problems:
+        try:
+            if candidates.total.files:
+                with record.opened():
+                    record.load(again=True)
+                    sweep.delete(candidates, record)
+        except KeyboardInterrupt:
+            raise Stopped(_cleaned(candidates, record, sweep, began)) from None
+        done = _cleaned(candidates, record, sweep, began)
+        failure = candidates.error(outcome="the others were cleaned up")
+        if problems := [str(problem) for problem in (failure, _not_deleted(done, sweep)) if problem]:
             raise CleanedInPart("; and ".join(problems), done)
         return done
 
-    def _find_out(self, record: Record) -> None:
-        """Find out what became of the deletions that were under way when an earlier cleanup was stopped."""
-        with ExitStack() as ways:
-            asked = []
-            for account in self._accounts:
-                whose = account.name, account.server
-                left = [each for each in record.journal.undecided() if (each.account, each.server) == whose]
-                if left:
-                    way = Way(ways.enter_context(self._connect(account)))
-                    asked += [(way, deletion) for deletion in left]
-            for _ in found_out(asked, record.journal, workers=self._workers):
-                pass
+    def _left(self, record: Record, ways: ExitStack) -> Iterator[tuple[Way, Deletion]]:
+        """Yield the deletions that were under way when an earlier cleanup of these accounts was stopped."""
+        for account in self._accounts:
+            if left := [deletion for deletion in record.journal.undecided() if deletion.is_of(account)]:
+                way = Way(ways.enter_context(self._connect(account)))
+                yield from ((way, deletion) for deletion in left)
 
     def _connect(self, account: Account) -> AbstractContextManager[FilesClient]:
         return FilesClient(account, **self._connection) if self._client is None else nullcontext(self._client)
 
 
-def _delete(batch: Sequence[Task], sweep: Sweep, record: Record) -> None:
-    """Delete a batch of files, and record what became of them even where it breaks off."""
-    try:
-        sweep.delete(batch, record.journal)
-    except BaseException:  # Ctrl-C, or a journal that cannot be written
-        record.journal.close()  # what is under way is left to the next cleanup
-        raise
-    finally:
-        record.load()
+def _cleaned(candidates: Shortlist, record: Record, sweep: Sweep, began: float) -> Cleaned:
+    total, outcomes = candidates.total.files, sweep.outcomes
+    return Cleaned(
+        to=record.place.name,
+        files=total,
+        deleted=outcomes["deleted"],
+        gone=outcomes["gone"],
+        failed=total - outcomes["deleted"] - outcomes["gone"],
+        bytes=sweep.bytes,
+        unknown_size=sweep.unknown_size,
+        earlier=record.earlier,
+        open=record.open,
+        seconds=time.monotonic() - began,
+        query=record.query,
+    )
+
+
+def _not_deleted(done: Cleaned, sweep: Sweep) -> str | None:
+    """Say how many files are still there, or may be, and why; None where there are none."""
+    told = []
+    if left := done.failed - sweep.unconfirmed:
+        told.append(f"{left:,} of {done.files:,} files were not deleted")
+    if sweep.unconfirmed:
+        told.append(f"{sweep.unconfirmed:,} of {done.files:,} deletions could not be confirmed")
+    return f"{', '.join(told)}: {sweep.reason}" if told else None

@@ -16,14 +16,14 @@ import typer
 from typer.main import get_command
 
 from files_source.errors import ConfigError, FilesSourceError
-from files_source.exits import Interrupted, status_of
+from files_source.exits import Interrupted, sigterm_interrupts, status_of
 
 if TYPE_CHECKING:
     from files_source.cleanup import Cleanup
     from files_source.client import FilesClient
     from files_source.inventories import Inventory
     from files_source.recording import Record
-    from files_source.shortlist import Candidates
+    from files_source.shortlist import Shortlist
 
 _NAME: Final = "files-source"
 _STANDARD_OUTPUT: Final = ("-", "/dev/stdout")
@@ -260,9 +260,11 @@ def sync(
             failed, done = error, error.done
         except KeyboardInterrupt:
             raise Interrupted("nothing is half-loaded, and the next run goes on from here") from None
-    _print_object(done) if as_json else printing.show(f"{printing.summary(done)}\n")
-    if failed is not None:
-        raise failed
+    try:
+        _print_object(done) if as_json else printing.show(f"{printing.summary(done)}\n")
+    finally:  # that nobody reads the summary is no success
+        if failed is not None:
+            raise failed
 
 
 @app.command()
@@ -292,46 +294,65 @@ def cleanup(
     """
     if delete and older_than is None and purpose is None:
         raise ConfigError("--delete needs --older-than, --purpose or both: without them every file would go")
-    from files_source import printing, review
+    if delete and as_json and not yes:
+        raise ConfigError("--delete --json shows no files to agree to: give --yes, or leave --json out")
+    from files_source import printing
     from files_source.cleanup import Cleanup
 
     run = Cleanup(workers=workers, limit=limit, **_whose(context, account, accounts))
-    with ExitStack() as opened:
+    with sigterm_interrupts(), ExitStack() as opened:
         record = opened.enter_context(run.into(to)) if delete else None
-        if record is not None and record.earlier and not as_json:
-            printing.show(f"{review.earlier(record.earlier, to)}\n")
         with printing.progress() as on_page:
             found = opened.enter_context(run.candidates(older_than=older_than, purpose=purpose, on_page=on_page))
-        if record is None or not as_json:
-            for text in review.candidates(found, as_json=as_json):
-                printing.show(text)
+        _show(found, record, as_json=as_json)
         if record is not None:
             _delete(run, found, record, ask=not yes, as_json=as_json)
         elif error := found.error(outcome="the others were listed"):
             raise error
 
 
-def _delete(run: Cleanup, found: Candidates, record: Record, *, ask: bool, as_json: bool) -> None:
+def _show(found: Shortlist, record: Record | None, *, as_json: bool) -> None:
+    """Print the candidates of a cleanup; with --delete as text, for what cannot be read is not agreed to."""
+    from files_source import printing, review
+
+    if record is None:
+        for text in review.candidates(found, as_json=as_json):
+            printing.show(text)
+    elif not as_json:
+        try:
+            if record.earlier:
+                printing.show(f"{review.earlier(record.earlier, record.place.name)}\n")
+            for text in review.candidates(found, as_json=False):
+                printing.show(text)
+        except BrokenPipeError:
+            raise FilesSourceError("nothing was deleted: the list could not be shown to its end") from None
+
+
+def _delete(run: Cleanup, found: Shortlist, record: Record, *, ask: bool, as_json: bool) -> None:
     """Delete the candidates of a cleanup after asking, and say what was done."""
     from files_source import printing, review
-    from files_source.cleanup import CleanedInPart
+    from files_source.cleanup import CleanedInPart, Stopped
 
     if ask and found.total.files and not _agreed(review.question(found)):
-        raise FilesSourceError("nothing was deleted: answer y, or give --yes")
-    failed: CleanedInPart | None = None
+        failure = found.error(outcome="the others were listed")
+        raise FilesSourceError(f"nothing was deleted: answer y, or give --yes{f'; and {failure}' if failure else ''}")
+    failed: CleanedInPart | Interrupted | None = None
     with review.progress(found.total.files) as on_file:
         try:
             done = run.delete(found, record, on_file=on_file)
         except CleanedInPart as error:
             failed, done = error, error.done
-        except KeyboardInterrupt:
-            raise Interrupted("no more files are deleted, and running it again records what is not recorded") from None
-    if as_json:
-        _print_object(done)
-    elif done.files:
-        printing.show(f"{review.summary(done)}\n")
-    if failed is not None:
-        raise failed
+        except Stopped as stop:
+            failed = Interrupted("no more files are deleted, and running it again records what is not recorded")
+            done = stop.done
+    try:
+        if as_json:
+            _print_object(done)
+        elif done.files or done.open:
+            printing.show(f"{review.summary(done)}\n")
+    finally:  # that nobody reads the summary is no success
+        if failed is not None:
+            raise failed
 
 
 @app.command()

@@ -149,8 +149,11 @@ class FilesClient:
         return True
 
     def delete(self, file_id: str) -> FileObject:
-        """Delete one file and return the API's confirmation: `DELETE /files/{file_id}`."""
-        return self._call("DELETE", _path(file_id), _decode_object)
+        """Delete one file and return the API's confirmation: `DELETE /files/{file_id}`.
+
+        A server that answers 204 confirms nothing: the object is empty then.
+        """
+        return self._call("DELETE", _path(file_id), _decode_confirmation)
 
     def content(self, file_id: str) -> Iterator[bytes]:
         """Return the bytes of one file, to be taken as they arrive: `GET /files/{file_id}/content`.
@@ -321,6 +324,10 @@ def _decode_object(body: bytes, _: httpx.Headers) -> FileObject:
         return msgspec.json.decode(body, type=FileObject)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MalformedBody(f"the answer is no JSON object: {excerpt(body)}") from None
+
+
+def _decode_confirmation(answer: httpx.Response) -> FileObject:
+    return {} if answer.status_code == httpx.codes.NO_CONTENT else _decode_object(answer)
 
 
 def _body(answer: httpx.Response) -> bytes:

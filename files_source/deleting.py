@@ -1,75 +1,160 @@
-"""Deleting one file for good, and finding out what became of one whose deletion has no answer."""
+"""Deleting files of one account one by one, and finding out what became of a deletion that has no answer."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from contextlib import closing
+from threading import Lock
 from typing import Final
 
 from files_source.client import FilesClient
-from files_source.deletions import Deletion, Row
-from files_source.errors import OUT_OF_QUOTA, ApiError, ConfigError, DecodeError, FilesSourceError, TransportError
+from files_source.deletions import Deletion, Outcome, Row
+from files_source.errors import (
+    OUT_OF_QUOTA,
+    ApiError,
+    ConfigError,
+    DecodeError,
+    DeletionError,
+    FilesSourceError,
+    TransportError,
+)
 from files_source.journal import Journal
+from files_source.parallel import each
 from files_source.progress import MICROSECONDS
 
-_NOT_FOUND: Final = 404
-_ABOUT_ALL: Final = (401, 408, 429)
-"""Statuses from 400 to 499 that are not about the one file that was asked for."""
+_ENOUGH: Final = 8
+"""Files in a row that met with the same trouble until no other of their account is tried."""
 _UNDER_WAY: Final = 3_600 * MICROSECONDS
 """How long a server may still carry out a deletion whose answer nobody waits for."""
 
-TROUBLE: Final = (ApiError, TransportError, DecodeError)
+_NOT_FOUND: Final = 404
+_TIMED_OUT: Final = 408
+_LIMITED: Final = 429
+_SERVER_FAILED: Final = 500
+_NOT_IMPLEMENTED: Final = 501
+_ABOUT_ALL: Final = (401, 405, _NOT_IMPLEMENTED)
+"""Statuses that every other file of the account would get, too."""
+_ABOUT_ONE: Final = (400, 409, 422, 423)
+"""Statuses that are about the one file, however many get them: it may be in use."""
+_SILENCE: Final = "silence"
+"""The kind of trouble that every file may meet with at any time: no answer, or no time for one."""
+_TROUBLE: Final = (ApiError, TransportError, DecodeError)
 """What leaves open whether a file is deleted."""
 
 
-def delete_file(client: FilesClient, file: Row, journal: Journal) -> Deletion:
-    """Delete a file, noted before and after, and return what became of it.
+class Way:
+    """The way to an account whose files are deleted; it may be used by several threads.
 
-    A file that the server says is not there is asked for once more: some servers answer so because
-    they cannot delete. What it refuses of this file alone has failed.
+    Attributes:
+        given_up: why no more is tried; None as long as it is.
+        unanswered: the deletions of which it is not known what came of them.
+    """
+
+    def __init__(self, client: FilesClient) -> None:
+        self.client = client
+        self.given_up: FilesSourceError | None = None
+        self.unanswered: list[Deletion] = []
+        self._last: object = None
+        self._in_a_row = 0
+        self._silent = 0
+        self._has_deleted = False
+        self._lock = Lock()
+
+    def delete(self, file: Row, journal: Journal) -> FilesSourceError | None:
+        """Delete a file, noted before and after, and return what went wrong; nothing is asked once that is given up.
+
+        Raises:
+            JournalError: the journal cannot be written; where that was before, nothing was asked.
+        """
+        if self.given_up is not None:
+            return None
+        deletion = journal.begin(file, account=self.client.account)
+        try:
+            outcome, problem = _asked(self.client, deletion)
+        except _TROUBLE as trouble:
+            with self._lock:
+                self.unanswered.append(deletion)
+                self._count(_SILENCE, trouble)
+            return trouble
+        journal.end(deletion, outcome, error=None if problem is None else str(problem))
+        with self._lock:
+            if problem is None:
+                self._has_deleted = True
+                self._in_a_row = 0
+            else:
+                self._count(_kind(problem), problem)
+        return problem
+
+    def find_out(self, deletion: Deletion, journal: Journal) -> None:
+        """Note a deletion that has no answer as done where the file is gone.
+
+        One that is still there may be about to go; after an hour its deletion is forgotten. Where the
+        server does not say, all stays as it is.
+
+        Raises:
+            JournalError: the journal cannot be written.
+        """
+        if self._silent >= _ENOUGH:
+            return
+        try:
+            is_gone = _is_gone(self.client, deletion)
+        except _TROUBLE:
+            self._silent += 1
+            return
+        self._silent = 0
+        if is_gone:
+            journal.end(deletion, "gone", at=deletion.attempted_at)
+        elif time.time_ns() // 1_000 - deletion.attempted_at > _UNDER_WAY:
+            journal.drop([deletion])
+
+    def _count(self, kind: object, problem: FilesSourceError) -> None:
+        """Give the account up where what went wrong goes wrong with all, or has done so too often in a row.
+
+        A refusal that comes after a success is about its file.
+        """
+        self._in_a_row = self._in_a_row + 1 if kind == self._last else 1
+        self._last = kind
+        is_about_one = kind is None or (self._has_deleted and kind != _SILENCE)
+        if _is_hopeless(problem) or (self._in_a_row >= _ENOUGH and not is_about_one):
+            self.given_up = self.given_up or problem
+
+
+def find_out(deletions: Iterable[tuple[Way, Deletion]], journal: Journal, *, workers: int) -> None:
+    """Find out what became of many deletions, each on the way to its account.
+
+    Raises: as `Way.find_out` does.
+    """
+    with closing(each(deletions, lambda asked: asked[0].find_out(asked[1], journal), workers=workers)) as results:
+        for _ in results:
+            pass
+
+
+def _asked(client: FilesClient, deletion: Deletion) -> tuple[Outcome, FilesSourceError | None]:
+    """Ask for a deletion, and return what became of the file, and why it is still there.
+
+    No answer but the API's own is believed without a look at the file: some servers say that it is not
+    there because they cannot delete.
 
     Raises:
         ApiError, TransportError, DecodeError: it is not known what became of the file.
-        LoadError: the journal cannot be written; where that was before, nothing was asked.
     """
-    deletion = journal.begin(file, server=client.account.server)
     try:
-        answer = client.delete(deletion.file_id)
-    except ApiError as error:
-        if error.status == _NOT_FOUND and _is_gone(client, deletion):
-            return journal.end(deletion, "gone")
-        if not _is_about_file(error):
-            raise
-        return journal.end(deletion, "failed", error=str(error))
+        is_confirmed = client.delete(deletion.file_id).get("deleted") is True
     except ConfigError as error:
-        return journal.end(deletion, "failed", error=str(error))
-    if answer.get("deleted") is False:
-        return journal.end(deletion, "failed", error="the server answered that the file is not deleted")
-    return journal.end(deletion, "deleted")
-
-
-def find_out(client: FilesClient, deletion: Deletion, journal: Journal) -> Deletion | None:
-    """Note a deletion without an outcome as done where the file is gone, and return it; None where it is not.
-
-    One that is still there may be about to go; after an hour its deletion is forgotten. Where the
-    server does not say, all stays as it is.
-
-    Raises:
-        LoadError: the journal cannot be written.
-    """
-    try:
-        is_gone = _is_gone(client, deletion)
-    except TROUBLE:
-        return None
-    if is_gone:
-        return journal.end(deletion, "gone", at=deletion.attempted_at)
-    if time.time_ns() // 1_000 - deletion.attempted_at > _UNDER_WAY:
-        journal.drop([deletion])
-    return None
-
-
-def is_hopeless(trouble: FilesSourceError) -> bool:
-    """Tell whether what went wrong with one file goes wrong with every other, too."""
-    return isinstance(trouble, ApiError) and (trouble.status == 401 or trouble.code == OUT_OF_QUOTA)  # noqa: PLR2004
+        return "failed", error
+    except DecodeError:
+        is_confirmed = False
+    except ApiError as error:
+        if error.status == _TIMED_OUT or (error.status >= _SERVER_FAILED and error.status != _NOT_IMPLEMENTED):
+            raise
+        is_in_doubt = error.status in (_NOT_FOUND, _LIMITED) and not _is_hopeless(error)
+        return ("gone", None) if is_in_doubt and _is_gone(client, deletion) else ("failed", error)
+    if is_confirmed or _is_gone(client, deletion):
+        return "deleted", None
+    return "failed", DeletionError(
+        f"DELETE {client.account.base_url}/files/{deletion.file_id} was answered, but the file is still there"
+    )
 
 
 def _is_gone(client: FilesClient, deletion: Deletion) -> bool:
@@ -82,5 +167,15 @@ def _is_gone(client: FilesClient, deletion: Deletion) -> bool:
     return False
 
 
-def _is_about_file(error: ApiError) -> bool:
-    return 400 <= error.status < 500 and error.status not in _ABOUT_ALL  # noqa: PLR2004 - the client's own mistakes
+def _kind(problem: FilesSourceError) -> object:
+    """Return what tells one trouble from another; None of what is about one file alone."""
+    if isinstance(problem, ApiError):
+        if problem.status in _ABOUT_ONE:
+            return None
+        return _SILENCE if problem.status == _LIMITED else problem.status
+    return None if isinstance(problem, ConfigError) else type(problem)
+
+
+def _is_hopeless(problem: FilesSourceError) -> bool:
+    """Tell whether what went wrong with one file goes wrong with every other, too."""
+    return isinstance(problem, ApiError) and (problem.status in _ABOUT_ALL or problem.code == OUT_OF_QUOTA)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -9,6 +12,7 @@ from typing import Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from files_source.accounts import Account
 from files_source.schema import FILES, TIMESTAMP, column
 
 Outcome = Literal["deleted", "gone", "failed"]
@@ -18,6 +22,7 @@ Row = dict[str, str | int | None]
 
 OUTCOMES: Final = pa.schema(
     [
+        column("server", pa.string(), "Whose file it was: the base URL, and the organization and project where named"),
         column("attempted_at", TIMESTAMP, "When the server was asked to delete the file, by this machine's clock"),
         column(
             "deleted_at",
@@ -38,7 +43,9 @@ OUTCOMES: Final = pa.schema(
 DELETIONS: Final = pa.schema([*FILES, *OUTCOMES])
 """Arrow schema of the table `deletions`: a file as it was last listed, and what became of it."""
 
-KEY: Final = ("account", "id", "attempted_at")
+FILE_KEY: Final = ("server", "account", "id")
+"""The columns that tell files apart."""
+KEY: Final = (*FILE_KEY, "attempted_at")
 """The columns that tell deletions apart: a file that could not be deleted may be tried again."""
 
 
@@ -49,23 +56,40 @@ class Deletion:
     Attributes:
         file: the columns of FILES as last listed.
         server: whose file it is.
+        asked_by: what tells the key that asked from others, and does not show it.
         outcome: None while that is not known.
     """
 
     file: Row
     server: str
+    asked_by: str
     attempted_at: int
     deleted_at: int | None = None
     outcome: Outcome | None = None
     error: str | None = None
 
     @property
-    def account(self) -> str:
-        return str(self.file["account"])
-
-    @property
     def file_id(self) -> str:
         return str(self.file["id"])
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Return what tells the file from others, as FILE_KEY says."""
+        return self.server, str(self.file["account"]), self.file_id
+
+    def is_of(self, account: Account) -> bool:
+        """Tell whether an account has asked for it, with the key that it has now: to another its file may be hidden."""
+        named = self.server, str(self.file["account"])
+        if named != (account.server, account.name):
+            return False
+        return self.asked_by == fingerprint(account, salt=self.asked_by[:16])
+
+
+def fingerprint(account: Account, *, salt: str | None = None) -> str:
+    """Return what tells an account's key and headers from others, begun by the salt in 16 hexadecimal digits."""
+    salted = salt or secrets.token_hex(8)
+    secret = json.dumps(sorted(account.request_headers().items())).encode()
+    return salted + hashlib.blake2b(secret, salt=bytes.fromhex(salted), digest_size=16).hexdigest()
 
 
 def rows(deletions: Iterable[Deletion]) -> pa.Table:
@@ -73,6 +97,7 @@ def rows(deletions: Iterable[Deletion]) -> pa.Table:
     found = [
         {
             **deletion.file,
+            "server": deletion.server,
             "attempted_at": deletion.attempted_at,
             "deleted_at": deletion.deleted_at,
             "outcome": deletion.outcome,
@@ -93,6 +118,6 @@ def unrecorded(deletions: pa.Table, recorded: pa.Table) -> pa.Table:
     """Keep the *deletions* that are not among those *recorded*: neither the same, nor of a file known to be deleted."""
     same = set(zip(*(recorded.column(name).to_pylist() for name in KEY), strict=True))
     known = recorded.filter(pc.is_valid(recorded.column("deleted_at")))
-    deleted = set(zip(*(known.column(name).to_pylist() for name in KEY[:2]), strict=True))
+    deleted = set(zip(*(known.column(name).to_pylist() for name in FILE_KEY), strict=True))
     keys = zip(*(deletions.column(name).to_pylist() for name in KEY), strict=True)
-    return deletions.filter(pa.array([key not in same and key[:2] not in deleted for key in keys], pa.bool_()))
+    return deletions.filter(pa.array([key not in same and key[:-1] not in deleted for key in keys], pa.bool_()))

@@ -9,6 +9,7 @@ FilesSourceError
 ├── LoadError        the destination did not take the rows
 ├── AccountsError    some of several accounts could not be listed
 └── DeletionError    some files could not be deleted
+    └── JournalError what is deleted cannot be noted: no more is
 """
 
 from __future__ import annotations
@@ -141,6 +142,10 @@ class AccountsError(FilesSourceError):
 
 class DeletionError(FilesSourceError):
     """Some files could not be deleted."""
+
+
+class JournalError(DeletionError):
+    """The journal of deletions cannot be read or written; what it noted before is still there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,23 +14,24 @@ from typing import Final
 
 import msgspec
 
-from files_source.deletions import Deletion, Outcome, Row
-from files_source.errors import LoadError
+from files_source.accounts import Account
+from files_source.deletions import Deletion, Outcome, Row, fingerprint
+from files_source.errors import JournalError
 
-_Key = tuple[str, str]
+_Key = tuple[str, str, str]
 
 _decode: Final[Callable[[bytes], Deletion]] = msgspec.json.Decoder(Deletion).decode
 
 
 class Journal:
-    """The deletions that no table has yet, by the account's name and the file's id.
+    """The deletions that no table has yet, by the server, the account's name and the file's id.
 
     A deletion is written before it is asked for, and again with its outcome; the last line about a
     file counts. It may be used by several threads until it is closed: from then on nothing can be
     begun, and what is under way stays so, for whoever opens the journal next.
 
     Raises (every method that writes):
-        LoadError: the disk is full, or the file cannot be written.
+        JournalError: the disk is full, or the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,7 +42,7 @@ class Journal:
         self._is_usable = True
         with self._one_clear_error():
             for deletion in self._read():
-                self._deletions[deletion.account, deletion.file_id] = deletion
+                self._deletions[deletion.key] = deletion
 
     def decided(self) -> list[Deletion]:
         """Return the deletions whose outcome is known."""
@@ -51,9 +52,11 @@ class Journal:
         """Return the deletions that were begun, and whose outcome is not known."""
         return [deletion for deletion in self._deletions.values() if deletion.outcome is None]
 
-    def begin(self, file: Row, *, server: str) -> Deletion:
-        """Write down that a file is going to be deleted, and return once that is safe on disk."""
-        deletion = Deletion(file=file, server=server, attempted_at=time.time_ns() // 1_000)
+    def begin(self, file: Row, *, account: Account) -> Deletion:
+        """Write down that a file of an account is going to be deleted, and return once that is safe on disk."""
+        deletion = Deletion(
+            file=file, server=account.server, asked_by=fingerprint(account), attempted_at=time.time_ns() // 1_000
+        )
         with self._one_clear_error():
             os.fsync(self._write(deletion))
         return deletion
@@ -69,7 +72,7 @@ class Journal:
 
     def drop(self, deletions: Iterable[Deletion]) -> None:
         """Forget deletions, at once or not at all: a table has them, or nothing has come of them."""
-        dropped = {(deletion.account, deletion.file_id) for deletion in deletions}
+        dropped = {deletion.key for deletion in deletions}
         with self._lock, self._one_clear_error():
             left = {key: deletion for key, deletion in self._deletions.items() if key not in dropped}
             self._close_file()
@@ -99,7 +102,7 @@ class Journal:
             try:
                 yield _decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError):
-                raise LoadError(
+                raise JournalError(
                     f"{self.path} is damaged in line {number}: it notes deletions that no table has yet; mend the "
                     "line, or move the file away and lose them"
                 ) from None
@@ -108,11 +111,11 @@ class Journal:
         """Append a line, and return the file's descriptor."""
         with self._lock:
             if not self._is_usable:
-                raise LoadError(f"{self.path} is closed: nothing more can be deleted")
+                raise JournalError(f"{self.path} is closed: nothing more can be deleted")
             if self._file is None:
-                self._file = FileIO(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+                self._file = _for_its_owner(self.path, os.O_APPEND)
                 _make_lasting(self.path.parent)
-            self._deletions[deletion.account, deletion.file_id] = deletion
+            self._deletions[deletion.key] = deletion
             try:
                 _write_whole(self._file, deletion)
             except OSError:  # half a line is there, to which none may be joined
@@ -122,7 +125,7 @@ class Journal:
 
     def _rewrite(self, deletions: Iterable[Deletion]) -> None:
         unfinished = self.path.with_suffix(".new")
-        with FileIO(unfinished, "wb") as file:
+        with _for_its_owner(unfinished, os.O_TRUNC) as file:
             for deletion in deletions:
                 _write_whole(file, deletion)
             os.fsync(file.fileno())
@@ -138,10 +141,15 @@ class Journal:
         try:
             yield
         except OSError as error:
-            raise LoadError(
+            raise JournalError(
                 f"{self.path}, which notes each deletion before it is asked for, cannot be written: {error.strerror}; "
                 "see to it, and run again"
             ) from None
+
+
+def _for_its_owner(path: Path, how: int) -> FileIO:
+    """Open a file for writing, which nobody else can read."""
+    return FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600), "wb")
 
 
 def _write_whole(file: FileIO, deletion: Deletion) -> None:

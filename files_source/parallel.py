@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from queue import Empty, SimpleQueue
-from threading import Event, Semaphore, Thread
+from threading import Event, Lock, Semaphore, Thread
 from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _POLL: Final = 0.5
 _PATIENCE: Final = 1.0
@@ -98,3 +99,28 @@ class _Crew(Generic[Item]):
                 if self.stop.is_set():
                     return
                 self.found.put((item,))
+
+
+def each(
+    items: Iterable[Item], work: Callable[[Item], Result], *, workers: int
+) -> Generator[tuple[Item, Result], None, None]:
+    """Yield each item with what *work* makes of it, as that is done, on so many threads at most.
+
+    The items are taken one by one, when a thread is free for the next.
+
+    Raises:
+        BaseException: what *work* or the items' own iterator raises; no more items are taken.
+    """
+    waiting = iter(items)
+    lock = Lock()
+
+    def results() -> Generator[tuple[Item, Result], None, None]:
+        while True:
+            with lock:
+                try:
+                    item = next(waiting)
+                except StopIteration:
+                    return
+            yield item, work(item)
+
+    return merged([results() for _ in range(workers)], workers=workers, ahead=workers)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from files_source.printing import aligned, counted, printable, size
-from files_source.shortlist import Candidates, Total
+from files_source.shortlist import Shortlist, Total
 
 if TYPE_CHECKING:
     from files_source.cleanup import Cleaned
@@ -24,7 +24,7 @@ _ROWS: Final = 1_000
 """Rows of a part: the whole would have to be measured before its first line."""
 
 
-def candidates(found: Candidates, *, as_json: bool) -> Iterator[str]:
+def candidates(found: Shortlist, *, as_json: bool) -> Iterator[str]:
     """Yield the candidates of a cleanup as text, part by part, and what they come to."""
     if as_json:
         yield from _document(found)
@@ -33,10 +33,11 @@ def candidates(found: Candidates, *, as_json: bool) -> Iterator[str]:
     yield f"{_told(found.total)}\n"
 
 
-def question(found: Candidates) -> str:
+def question(found: Shortlist) -> str:
     """Return what is asked before the candidates are deleted."""
-    whose = ", ".join(f"{account.name} at {account.base_url}" for account in found.accounts)
-    return f"Delete {_told(found.total)}, of {printable(whose)}, for good?"
+    whose = ", ".join(f"{account.name} at {account.server}" for account in found.accounts)
+    failed = f"{', '.join(map(repr, found.failures))} could not be listed. " if found.failures else ""
+    return printable(f"{failed}Delete {_told(found.total)}, of {whose}, for good?")
 
 
 def earlier(count: int, to: str) -> str:
@@ -51,7 +52,8 @@ def summary(done: Cleaned) -> str:
     deleted = f"{counted(done.deleted, 'file')} deleted{gone}"
     lines = [f"{deleted} in {done.seconds:.1f} s; {size(done.bytes)} freed{unknown}"]
     if done.open:
-        lines += [f"{counted(done.open, 'deletion')} without an answer: a later cleanup finds out what came of that"]
+        left = counted(done.open, "deletion")
+        lines += [f"{left} not confirmed: a later cleanup with the same key finds out what came of that"]
     if done.query and done.files:
         lines += [f"look at the record: {printable(done.query)}"]
     return "\n".join(lines)
@@ -79,9 +81,8 @@ def progress(total: int) -> Iterator[OnFile | None]:
         yield lambda tried: shown.update(task, completed=tried)
 
 
-def _table(found: Candidates) -> Iterator[str]:
-    several = len(found.accounts) + len(found.failures) > 1
-    names = ["account", *_COLUMNS] if several else list(_COLUMNS)
+def _table(found: Shortlist) -> Iterator[str]:
+    names = ["account", *_COLUMNS] if found.is_of_many else list(_COLUMNS)
     part = _for_a_person if sys.stdout.isatty() else _for_a_pipe
     is_first = True
     for _, files in found.tables():
@@ -133,7 +134,7 @@ def _cell(name: str, value: object) -> str:
     return printable(str(value))
 
 
-def _document(found: Candidates) -> Iterator[str]:
+def _document(found: Shortlist) -> Iterator[str]:
     """Yield one JSON object, a line for each candidate, so that it need not fit in memory."""
     total = {"files": found.total.files, "bytes": found.total.bytes, "unknown_size": found.total.unknown_size}
     yield f'{_json(total)[:-1]},"candidates":['

@@ -48,7 +48,7 @@ class Total:
     newest: datetime | None = None
 
 
-class Candidates:
+class Shortlist:
     """The files that a cleanup may delete, kept on disk until this is closed.
 
     Args:
@@ -57,6 +57,7 @@ class Candidates:
 
     Attributes:
         accounts: the accounts whose listings are complete.
+        failures: as given.
         total: what their files come to.
     """
 
@@ -65,6 +66,11 @@ class Candidates:
         self.failures = dict(failures)
         self._spools = dict(listed)
         self.total = _total(files for _, files in self.tables())
+
+    @property
+    def is_of_many(self) -> bool:
+        """Tell whether more than one account was asked."""
+        return len(self.accounts) + len(self.failures) > 1
 
     def tables(self) -> Iterator[tuple[Account, pa.Table]]:
         """Yield the files as FILES, an account after the other, oldest first and each once."""
@@ -101,7 +107,7 @@ def find(
     limit: int,
     workers: int,
     on_page: OnPage | None = None,
-) -> Candidates:
+) -> Shortlist:
     """List the files of each account that are older than an age and of a purpose.
 
     Raises:
@@ -134,7 +140,7 @@ def find(
             if len(accounts) == 1
             else AccountsError(failures, of=len(accounts), outcome="nothing was listed")
         )
-    return Candidates({account: spool for account, spool in found.items() if isinstance(spool, Spool)}, failures)
+    return Shortlist({account: spool for account, spool in found.items() if isinstance(spool, Spool)}, failures)
 
 
 def old_files(

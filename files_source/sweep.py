@@ -1,75 +1,36 @@
-"""Deleting many files at once, with a bound: trouble with one leaves the others alone."""
+"""One go through the files of a cleanup: many are deleted at once, and recorded some at a time."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from itertools import islice
-from threading import Lock
-from typing import Final, TypeVar
+from itertools import chain, islice
+from typing import Final
 
-from files_source.client import FilesClient
-from files_source.deleting import TROUBLE, delete_file, find_out, is_hopeless
+from files_source.deleting import Way, find_out
 from files_source.deletions import Deletion, Outcome, Row, as_numbers
-from files_source.errors import FilesSourceError
 from files_source.journal import Journal
-from files_source.parallel import merged
+from files_source.parallel import each
 from files_source.progress import BATCH
-from files_source.shortlist import Candidates, Connect
+from files_source.recording import Record
+from files_source.shortlist import Connect, Shortlist
 
 OnFile = Callable[[int], None]
 """What is told how many files have been tried so far, after each."""
 
-_ENOUGH: Final = 8
-"""Files in a row that met with trouble until no other of their account is tried."""
+_SECONDS: Final = 30.0
+"""How long files are deleted until they are recorded, which takes a second or a few: what a machine may lose."""
 
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
-
-class Way:
-    """The way to an account whose files are deleted; it may be used by several threads.
-
-    Attributes:
-        given_up: why no more is tried; None as long as it is.
-    """
-
-    def __init__(self, client: FilesClient) -> None:
-        self.client = client
-        self.given_up: FilesSourceError | None = None
-        self._in_a_row = 0
-        self._lock = Lock()
-
-    def delete(self, file: Row, journal: Journal) -> Deletion | FilesSourceError | None:
-        """Return what became of a file, or the trouble that leaves that open; None where it was left alone.
-
-        Raises:
-            LoadError: the journal cannot be written.
-        """
-        if self.given_up is not None:
-            return None
-        try:
-            deletion = delete_file(self.client, file, journal)
-        except TROUBLE as trouble:
-            with self._lock:
-                self._in_a_row += 1
-                if self._in_a_row == _ENOUGH or is_hopeless(trouble):
-                    self.given_up = trouble
-            return trouble
-        with self._lock:
-            self._in_a_row = 0
-        return deletion
-
-
-Task = tuple[Way, Row]
+_Task = tuple[Way, Row]
 """A file to delete, and the way to its account."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Sweep:
-    """One go through the candidates of a cleanup.
+    """One go through the files of a cleanup.
 
     Args:
         connect: opens the way to an account.
@@ -80,6 +41,7 @@ class Sweep:
         outcomes: how many files came to which end.
         bytes: the sizes of those that are deleted or gone, where they are known, together.
         unknown_size: how many of those are of unknown size.
+        unconfirmed: of how many files it is not known whether they are deleted.
         reason: why a file was not deleted; of several reasons the weightiest.
     """
 
@@ -89,82 +51,73 @@ class Sweep:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     bytes: int = 0
     unknown_size: int = 0
+    unconfirmed: int = 0
     reason: str | None = None
+    _ways: dict[str, Way] = field(default_factory=dict, init=False)
     _tried: int = field(default=0, init=False)
 
-    def batches(self, candidates: Candidates, opened: ExitStack) -> Iterator[list[Task]]:
-        """Yield the candidates as tasks, some at a time; the ways are closed with *opened*."""
-        tasks = self._tasks(candidates, opened)
-        while batch := list(islice(tasks, BATCH)):
-            yield batch
-
-    def delete(self, batch: Sequence[Task], journal: Journal) -> None:
-        """Delete a batch of files, noted in the journal one by one.
+    def delete(self, shortlist: Shortlist, record: Record) -> None:
+        """Delete the files, each noted in the journal of the *record*, which is open, and recorded soon after.
 
         Raises:
-            LoadError: the journal cannot be written.
+            JournalError, LoadError: the journal cannot be written, or the place did not take the rows.
         """
-        troubled: list[Task] = []
-        with closing(each(batch, lambda task: task[0].delete(task[1], journal), workers=self.workers)) as results:
-            for task, result in results:
-                self._tried += 1
-                if isinstance(result, Deletion):
-                    self._count(result)
-                elif result is not None:
-                    troubled.append(task)
-                    self.reason = str(task[0].given_up or self.reason or result)
-                if self.on_file is not None:
-                    self.on_file(self._tried)
-        undecided = {(deletion.account, deletion.file_id): deletion for deletion in journal.undecided()}
-        left = [(way, (str(file["account"]), str(file["id"]))) for way, file in troubled if not way.given_up]
-        asked = [(way, undecided[key]) for way, key in left]
-        for ended in found_out(asked, journal, workers=self.workers):
-            self._count(ended)
+        with ExitStack() as opened:
+            tasks = self._tasks(shortlist, opened)
+            for first in tasks:
+                self._delete(_for_a_while(chain([first], tasks)), record, is_named=shortlist.is_of_many)
 
-    def _tasks(self, candidates: Candidates, opened: ExitStack) -> Iterator[Task]:
-        ways: dict[str, Way] = {}
-        for account, files in candidates.tables():
-            if account.name not in ways:
-                ways[account.name] = Way(opened.enter_context(self.connect(account)))
+    def _tasks(self, shortlist: Shortlist, opened: ExitStack) -> Iterator[_Task]:
+        for account, files in shortlist.tables():
+            if account.name not in self._ways:
+                self._ways[account.name] = Way(opened.enter_context(self.connect(account)))
             for file in as_numbers(files).to_pylist():
-                yield ways[account.name], file
+                yield self._ways[account.name], file
+
+    def _delete(self, batch: Iterable[_Task], record: Record, *, is_named: bool) -> None:
+        """Delete some files, and record what became of them even where it breaks off."""
+        journal = record.journal
+        try:
+            with closing(each(batch, lambda task: task[0].delete(task[1], journal), workers=self.workers)) as results:
+                for (way, file), problem in results:
+                    self._tried += 1
+                    if problem is not None and (self.reason is None or way.given_up is not None):
+                        reason = way.given_up or problem
+                        self.reason = f"{file['account']!r}: {reason}" if is_named else str(reason)
+                    if self.on_file is not None:
+                        self.on_file(self._tried)
+            self._find_out(journal)
+        except BaseException:  # Ctrl-C, or a journal that cannot be written
+            journal.close()  # what is under way is left to the next cleanup
+            raise
+        finally:
+            for deletion in journal.decided():
+                self._count(deletion)
+            record.load()
+
+    def _find_out(self, journal: Journal) -> None:
+        unanswered = [(way, deletion) for way in self._ways.values() for deletion in way.unanswered]
+        find_out(unanswered, journal, workers=self.workers)
+        open_still = {deletion.key for deletion in journal.undecided()}
+        self.unconfirmed += sum(deletion.key in open_still for _, deletion in unanswered)
+        for way in self._ways.values():
+            way.unanswered.clear()
 
     def _count(self, deletion: Deletion) -> None:
         assert deletion.outcome is not None
         self.outcomes[deletion.outcome] += 1
         if deletion.outcome == "failed":
-            self.reason = self.reason or deletion.error
-        elif isinstance(size := deletion.file["bytes"], int):
+            return
+        if isinstance(size := deletion.file["bytes"], int):
             self.bytes += size
         else:
             self.unknown_size += 1
 
 
-def each(
-    items: Iterable[_Item], work: Callable[[_Item], _Result], *, workers: int
-) -> Generator[tuple[_Item, _Result], None, None]:
-    """Yield each item with what *work* makes of it, as that is done, on so many threads at most."""
-    waiting = deque(items)
-
-    def results() -> Generator[tuple[_Item, _Result], None, None]:
-        while True:
-            try:
-                item = waiting.popleft()
-            except IndexError:
-                return
-            yield item, work(item)
-
-    return merged([results() for _ in range(min(workers, len(waiting)))], workers=workers, ahead=workers)
-
-
-def found_out(deletions: Iterable[tuple[Way, Deletion]], journal: Journal, *, workers: int) -> Iterator[Deletion]:
-    """Yield those of some deletions without an outcome that turn out to be done, and note it."""
-
-    def ask(asked: tuple[Way, Deletion]) -> Deletion | None:
-        way, deletion = asked
-        return find_out(way.client, deletion, journal)
-
-    with closing(each(deletions, ask, workers=workers)) as results:
-        for _, ended in results:
-            if ended is not None:
-                yield ended
+def _for_a_while(tasks: Iterator[_Task]) -> Iterator[_Task]:
+    """Yield tasks until it is time to record them; the others are left where they are."""
+    end = time.monotonic() + _SECONDS
+    for task in islice(tasks, BATCH):
+        yield task
+        if time.monotonic() >= end:
+            return

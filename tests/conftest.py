@@ -66,6 +66,12 @@ def command(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     return lambda *arguments: run(capsys, *arguments)
 
 
+@pytest.fixture(params=["inventory.duckdb", "lake/"], ids=["duckdb", "parquet"])
+def place(request: pytest.FixtureRequest) -> str:
+    """Name a place of each kind, which need not be there."""
+    return str(request.param)
+
+
 def loaded(place: str, column: str = "id") -> list[object]:
     """Return a column of what a database or folder holds, in order, doubles included."""
     if place.endswith(".duckdb"):

@@ -23,9 +23,12 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+
+from tests.commands import Ended
 
 _EVENTS = frozenset({"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"})
 _FULL = 32 * 1024
@@ -34,12 +37,32 @@ _FULL = 32 * 1024
 
 FORKS = multiprocessing.get_context("forkserver")
 """Where processes come from that have imported everything already."""
-FORKS.set_forkserver_preload(["tests.killed", "files_source.cli", "files_source.syncing", "duckdb", "pyarrow.parquet"])
+FORKS.set_forkserver_preload(
+    ["tests.killed", "files_source.cli", "files_source.cleanup", "files_source.review", "duckdb", "pyarrow.parquet"]
+)
 
 
 def fork(moment: str, *arguments: str, **environment: str) -> int:
     """Run the command line in such a process, and return its exit status."""
-    process = FORKS.Process(target=main, args=([moment, *arguments], os.environ | environment))
+    return _status(main, [moment, *arguments], os.environ | environment)
+
+
+def fork_and_listen(moment: str, *arguments: str) -> Ended:
+    """Run it likewise, and return what it said, too."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        status = _status(_told, out, err, [moment, *arguments], dict(os.environ))
+        return Ended(status, out.read_text(), err.read_text())
+
+
+def _told(out: Path, err: Path, given: Sequence[str], environment: Mapping[str, str]) -> None:
+    for path, descriptor in ((out, 1), (err, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    main(given, environment)
+
+
+def _status(run: Callable[..., None], *arguments: object) -> int:
+    process = FORKS.Process(target=run, args=arguments)
     process.start()
     process.join()
     status = process.exitcode

@@ -139,6 +139,14 @@ def test_a_file_is_deleted_by_its_id(api: respx.MockRouter, client: FilesClient)
     assert client.delete("file-1") == confirmation
 
 
+def test_a_server_that_answers_a_deletion_with_nothing_is_asked_once(api: respx.MockRouter, client: FilesClient):
+    """As 204 says; what it has not confirmed is not made up."""
+    route = api.delete("/files/file-1", params={}).respond(204)
+
+    assert client.delete("file-1") == {}
+    assert route.call_count == 1
+
+
 def test_content_is_the_files_bytes(api: respx.MockRouter, client: FilesClient):
     """Nothing is decoded, whatever type the server says it is."""
     api.get("/files/file-1/content", params={}).respond(content=b"\xff\x00{", headers={"Content-Type": "text/plain"})

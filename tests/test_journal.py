@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,11 +14,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from files_source.accounts import Account
 from files_source.deletions import Deletion, Outcome
-from files_source.errors import LoadError
+from files_source.errors import JournalError
 from files_source.journal import Journal
 
-SERVER = "http://127.0.0.1/v1"
+ACCOUNT = Account(base_url="http://127.0.0.1/v1")
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 STEPS = st.lists(
     st.one_of(
@@ -47,7 +49,7 @@ def test_it_holds_the_last_that_was_written_about_each_file(steps: list[tuple[st
         journal, expected = Journal(path), dict[str, Deletion]()
         for step, number, text in [*steps, ("reopen", 0, "")]:
             if step == "begin":
-                begun = journal.begin(file(number, text), server=SERVER)
+                begun = journal.begin(file(number, text), account=ACCOUNT)
                 expected[begun.file_id] = begun
             elif step == "drop":
                 journal.drop(journal.decided())
@@ -76,33 +78,87 @@ def test_a_journal_of_nothing_is_no_file(journal: Journal):
     """Neither before the first deletion, nor after the last one is dropped."""
     assert not journal.path.exists()
 
-    journal.drop([journal.end(journal.begin(file(1), server=SERVER), "deleted")])
+    journal.drop([journal.end(journal.begin(file(1), account=ACCOUNT), "deleted")])
 
     assert not journal.path.exists()
 
 
-def test_what_is_begun_is_on_disk(journal: Journal):
-    """Before anybody can act on it; only its owner can read it."""
-    begun = journal.begin(file(1, "ü\n"), server=SERVER)
+def test_what_is_begun_is_on_disk(journal: Journal, monkeypatch: pytest.MonkeyPatch):
+    """Before anybody can act on it, and safe from a power failure: the lines and the name of their file."""
+    synced = spied(monkeypatch)
+
+    begun = journal.begin(file(1, "ü\n"), account=ACCOUNT)
 
     assert held(Journal(journal.path)) == {"file-1": begun}
+    assert synced == {journal.path: journal.path.read_bytes(), journal.path.parent: None}
+
+
+def test_what_is_left_is_on_disk_when_others_are_dropped(journal: Journal, monkeypatch: pytest.MonkeyPatch):
+    """All of it, before it takes the place of what was there."""
+    done, begun = (journal.begin(file(number), account=ACCOUNT) for number in (1, 2))
+    synced = spied(monkeypatch)
+
+    journal.drop([journal.end(done, "deleted")])
+
+    assert held(Journal(journal.path)) == {"file-2": begun}
+    assert synced == {journal.path.with_suffix(".new"): journal.path.read_bytes(), journal.path.parent: None}
+
+
+def test_only_its_owner_can_read_it(journal: Journal):
+    """Not after something was dropped, either."""
+    done, _ = (journal.begin(file(number), account=ACCOUNT) for number in (1, 2))
     assert journal.path.stat().st_mode & 0o077 == 0
+
+    journal.drop([done])
+
+    assert journal.path.stat().st_mode & 0o077 == 0
+
+
+def test_two_servers_may_use_one_id(journal: Journal):
+    """Neither's deletion takes the place of the other's."""
+    other = Account(base_url="http://127.0.0.2/v1")
+    begun = journal.begin(file(1), account=ACCOUNT)
+
+    journal.drop([journal.end(journal.begin(file(1), account=other), "deleted")])
+
+    assert journal.undecided() == [begun]
+    assert held(Journal(journal.path)) == {"file-1": begun}
+
+
+@pytest.mark.parametrize(
+    ("now", "is_of"),
+    [
+        (Account(api_key="sk-one"), True),
+        (Account(api_key="sk-two"), False),
+        (Account(api_key="sk-one", headers={"x-team": "other"}), False),
+        (Account(api_key="sk-one", name="other"), False),
+        (Account(api_key="sk-one", project="other"), False),
+    ],
+    ids=["the same", "another key", "another header", "another name", "another project"],
+)
+def test_a_deletion_is_of_the_account_and_the_key_that_asked(now: Account, is_of: bool, journal: Journal):
+    """The journal shows no key, and no two of its lines show that they are of one."""
+    first, second = (journal.begin(file(number), account=Account(api_key="sk-one")) for number in (1, 2))
+
+    assert first.is_of(now) is second.is_of(now) is is_of
+    assert b"sk-one" not in journal.path.read_bytes()
+    assert first.asked_by != second.asked_by
 
 
 def test_what_failed_has_no_time_of_deletion(journal: Journal):
     """The file is still there."""
-    ended = journal.end(journal.begin(file(1), server=SERVER), "failed", error="no")
+    ended = journal.end(journal.begin(file(1), account=ACCOUNT), "failed", error="no")
 
     assert (ended.outcome, ended.deleted_at, ended.error) == ("failed", None, "no")
 
 
 def test_once_closed_nothing_begins_or_ends(journal: Journal):
     """What is under way stays so, for whoever opens it next."""
-    begun = journal.begin(file(1), server=SERVER)
+    begun = journal.begin(file(1), account=ACCOUNT)
     journal.close()
 
-    with pytest.raises(LoadError, match="is closed: nothing more can be deleted"):
-        journal.begin(file(2), server=SERVER)
+    with pytest.raises(JournalError, match="is closed: nothing more can be deleted"):
+        journal.begin(file(2), account=ACCOUNT)
     journal.end(begun, "deleted")
 
     assert journal.undecided() == [begun]
@@ -111,15 +167,15 @@ def test_once_closed_nothing_begins_or_ends(journal: Journal):
 
 def test_a_full_disk_is_told_and_nothing_is_joined_to_half_a_line(journal: Journal):
     """What can still be read is what was whole."""
-    begun = journal.begin(file(1), server=SERVER)
+    begun = journal.begin(file(1), account=ACCOUNT)
 
     with (
         no_file_larger_than(journal.path.stat().st_size + 20),
-        pytest.raises(LoadError, match="cannot be written: File too large"),
+        pytest.raises(JournalError, match="cannot be written: File too large"),
     ):
-        journal.begin(file(2), server=SERVER)
-    with pytest.raises(LoadError, match="is closed"):
-        journal.begin(file(3), server=SERVER)
+        journal.begin(file(2), account=ACCOUNT)
+    with pytest.raises(JournalError, match="is closed"):
+        journal.begin(file(3), account=ACCOUNT)
 
     assert not journal.path.read_bytes().endswith(b"\n")
     assert held(Journal(journal.path)) == {"file-1": begun}
@@ -133,3 +189,17 @@ def no_file_larger_than(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def spied(monkeypatch: pytest.MonkeyPatch) -> dict[Path, bytes | None]:
+    """Return what is made safe on disk from now on: a file's bytes, or a folder."""
+    synced: dict[Path, bytes | None] = {}
+    sync = os.fsync
+
+    def spy(descriptor: int) -> None:
+        sync(descriptor)
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced[path] = path.read_bytes() if path.is_file() else None
+
+    monkeypatch.setattr(os, "fsync", spy)
+    return synced

@@ -13,7 +13,7 @@ import dlt
 import polars as pl
 import pytest
 
-from files_source import openai_files
+from files_source import openai_files, printing
 from files_source.accounts import Account
 from files_source.emulator import Clock, Emulator, Fault, status
 from files_source.errors import AccountsError, ApiError, ConfigError
@@ -103,6 +103,30 @@ def test_of_twenty_accounts_two_fail(
     assert read_table(PLACE, table)["id"].sort().to_list() == ids_of(team)
     ledger = run(capsys, "scans", "--json")
     assert len([json.loads(line) for line in ledger.lines]) == 40
+
+
+def test_that_one_failed_is_told_whoever_reads_the_summary(
+    served: Serve, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """As by `| head`: what was done has not all been done."""
+
+    def nobody_reads(_: str) -> None:
+        raise BrokenPipeError
+
+    accounts = served(2)
+    accounts["team-01"][0].fail(status(401), times=None)
+    Path("accounts.toml").write_text(
+        "".join(
+            f'[accounts.{account.name}]\napi_key = "{account.api_key}"\nbase_url = "{account.base_url}"\n'
+            for account in accounts_of(accounts)
+        )
+    )
+    monkeypatch.setattr(printing, "show", nobody_reads)
+
+    ended = run(capsys, "sync", "--accounts", "accounts.toml")
+
+    assert ended.status == 1
+    assert ended.error.startswith("1 of 2 accounts failed, the others are loaded: 'team-01': ")
 
 
 def test_accounts_are_loaded_side_by_side_and_incrementally(place: str, served: Serve, clock: Clock):
