@@ -151,7 +151,7 @@ class FilesClient:
     def delete(self, file_id: str) -> FileObject:
         """Delete one file and return the API's confirmation: `DELETE /files/{file_id}`.
 
-        A server that answers 204 confirms nothing: the object is empty then.
+        A server that answers with nothing, as by 204, confirms nothing: the object is empty then.
         """
         return self._call("DELETE", _path(file_id), _decode_confirmation)
 
@@ -326,8 +326,8 @@ def _decode_object(body: bytes, _: httpx.Headers) -> FileObject:
         raise MalformedBody(f"the answer is no JSON object: {excerpt(body)}") from None
 
 
-def _decode_confirmation(answer: httpx.Response) -> FileObject:
-    return {} if answer.status_code == httpx.codes.NO_CONTENT else _decode_object(answer)
+def _decode_confirmation(body: bytes, headers: httpx.Headers) -> FileObject:
+    return _decode_object(body, headers) if body else {}
 
 
 def _body(answer: httpx.Response) -> bytes:
