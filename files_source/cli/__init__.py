@@ -1,0 +1,34 @@
+"""files-source: the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import NoReturn
+
+from typer.main import get_command
+
+from files_source.cli import api, loading, removing, storage, trying
+from files_source.cli.app import NAME, app
+from files_source.exits import status_of
+
+__all__ = ["api", "loading", "main", "removing", "storage", "trying"]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end with its exit status, as `exits.status_of` says."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
+    os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+    os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")  # an error is one line of ours, not dlt's log
+    sys.exit(status_of(lambda: _run(given)))
+
+
+def _run(arguments: list[str]) -> None:
+    """Run a command as typer would, which keeps some errors for itself."""
+    command = get_command(app)
+    with command.make_context(NAME, arguments) as context:
+        command.invoke(context)
