@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import dlt
+from dlt.common.configuration import resolve_configuration
 from dlt.common.configuration.container import Container
+from dlt.common.data_writers import BufferedDataWriter
 from dlt.common.destination import AnyDestination
 from dlt.common.destination.client import JobClientBase, WithStateSync
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
@@ -58,6 +60,15 @@ def holds_no_files(pipeline: dlt.Pipeline) -> bool:
             return True
         client = destination.sql_client
         return not client.execute_sql(f"SELECT 1 FROM {client.make_qualified_table_name(FILES_TABLE)} LIMIT 1")
+
+
+def loads_at_once() -> bool:
+    """Tell whether all rows that a run appends go into one file, and so into a database in one transaction.
+
+    Otherwise a run that dies can leave a part of them; a merge is one transaction in any case.
+    """
+    writer = resolve_configuration(BufferedDataWriter.BufferedDataWriterConfiguration())
+    return writer.file_max_items is None and writer.file_max_bytes is None
 
 
 def history_table(pipeline: dlt.Pipeline) -> str:

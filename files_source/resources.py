@@ -25,6 +25,7 @@ from files_source.holdings import (
     holds_no_files,
     keeps_versions,
     load_state,
+    loads_at_once,
     merges,
 )
 from files_source.incremental import Increment
@@ -57,7 +58,8 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
     notes = _border_notes(extraction)
     known = _known_borders(extraction, notes)
     begin = partial(_increment, extraction=extraction, held=held, known=known, asked=asked, merging=merging)
-    appends = not merging or (extraction.loads_once and not held and holds_no_files(pipeline))
+    is_first = extraction.loads_once and not held
+    appends = not merging or (is_first and loads_at_once() and holds_no_files(pipeline))
     disposition: Any = "replace" if extraction.full_refresh else "append" if appends else "merge"
     hints = dlt.mark.make_hints(write_disposition=disposition)
     yielded, learned, distinct = False, {}, True

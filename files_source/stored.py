@@ -58,7 +58,7 @@ def _database(path: Path) -> Iterator[Read]:
     if not path.exists():
         raise ConfigError(f"{path} is not there: load something into it first, or correct the path")
     with _one_clear_error(str(path)), duckdb.connect(str(path), read_only=True) as database:
-        yield partial(_table, database) if _has_finished(database) else _nothing
+        yield partial(_table, database)
 
 
 @contextmanager
@@ -103,18 +103,6 @@ def _reader(place: str, client: JobClientBase) -> Read:
     if isinstance(client, WithSqlClient):
         return partial(_rows, client.sql_client)
     raise ConfigError(f"{place} cannot be read back: dlt has no SQL for it")
-
-
-def _has_finished(database: duckdb.DuckDBPyConnection) -> bool:
-    """Tell whether a load was ever finished: of a first one that died, some of the rows may be there."""
-    try:
-        return bool(database.execute(f"SELECT count(*) FROM {DATASET}._dlt_loads WHERE status = 0").fetchall()[0][0])
-    except duckdb.CatalogException:  # it was not made by dlt
-        return True
-
-
-def _nothing(_table: str) -> None:
-    return None
 
 
 def _table(database: duckdb.DuckDBPyConnection, table: str) -> pl.LazyFrame | None:

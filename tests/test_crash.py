@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -22,7 +23,7 @@ import pytest
 from files_source.client import FilesClient
 from files_source.emulator import Clock, Emulator, Fault
 from files_source.emulator.delivery import Delivery
-from files_source.errors import LoadError
+from files_source.errors import ConfigError, LoadError
 from files_source.syncing import sync
 from files_source.tables import read_inventory, read_table
 from tests import killed
@@ -247,6 +248,20 @@ def compare(rows: pl.DataFrame, must: set[Any], may: set[Any], *, by: Sequence[s
 
 def ids(files: Versions) -> set[tuple[str]]:
     return {(file_id,) for file_id, _ in files}
+
+
+@pytest.mark.parametrize("moment", ["commit-3", "commit-4", "commit-5"])
+def test_a_first_load_is_never_there_in_part(moment: str, life: Life):
+    """Even where dlt is told to cut it into small files, a database has all rows or none."""
+    life.emulator.populate(120_000, start=NOW - 86_400, end=NOW - 3_600)
+    sync_all = ["sync", "--to", "inventory.duckdb"]
+    assert killed.fork(moment, *sync_all, DATA_WRITER__FILE_MAX_ITEMS="1000") == -signal.SIGKILL
+
+    with suppress(ConfigError):
+        assert read_table("inventory.duckdb").height in (0, len(life.files()))
+
+    assert killed.fork("0", *sync_all, DATA_WRITER__FILE_MAX_ITEMS="1000") == 0
+    compare(read_table("inventory.duckdb"), ids(life.files()), ids(life.files()), by=["id"])
 
 
 @pytest.mark.parametrize("moment", [f"commit-{number}" for number in range(1, 6)])

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -162,20 +161,6 @@ def test_loads_that_were_not_finished_are_left_out():
     put("lake/", files("file-3"), number=2)
 
     assert sorted(query.collect()["id"]) == ["file-2", "file-3"]
-
-
-def test_a_first_load_that_was_not_finished_is_left_out():
-    """In a database, too: dlt may load a table in several parts."""
-    database("inventory.duckdb", files=files("file-1"))
-    with duckdb.connect("inventory.duckdb") as loading:
-        loading.execute("CREATE TABLE openai_files._dlt_loads (load_id VARCHAR, status BIGINT)")
-    with pytest.raises(ConfigError, match=r"inventory.duckdb has no table 'files' of a finished load"):
-        read_files("inventory.duckdb")
-
-    with duckdb.connect("inventory.duckdb") as loading:
-        loading.execute("INSERT INTO openai_files._dlt_loads VALUES ('1700000000.1', 0)")
-
-    assert read_files("inventory.duckdb")["id"].to_list() == ["file-1"]
 
 
 @PLACES
