@@ -10,6 +10,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from files_source.accounts import Account
 from files_source.bodies import MAX_VALUES, unpacked
 from files_source.client import FilesClient
 from files_source.errors import ApiError, ConfigError, DecodeError, FilesSourceError, MalformedBody
+from files_source.retries import RetryRules
 from tests.test_client import CALLS, GOOD, KEY, Answer, Handler, says, serving
 
 MB = 1024 * 1024
@@ -235,6 +237,7 @@ def test_a_compression_that_was_not_asked_for_is_refused(encoding: str, name: st
 def test_a_refusal_in_another_compression_is_still_a_refusal(status: str):
     """The status says enough."""
     with (
+        mock.patch.object(RetryRules, "sleep"),
         serving(says(f"{status}\r\nContent-Encoding: br", b"\xff")) as server,
         FilesClient(Account(base_url=server.url)) as client,
         pytest.raises(ApiError, match=f"answered {status.replace(' ', ': ')}"),

@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
+from unittest import mock
 from urllib.parse import unquote_to_bytes
 
 import httpx
@@ -30,6 +31,7 @@ from files_source import retries
 from files_source.accounts import Account
 from files_source.client import TIMEOUT, FilesClient
 from files_source.errors import ApiError, ConfigError, DecodeError, FilesSourceError, TransportError
+from files_source.retries import RetryRules
 
 API = "https://api.openai.com/v1"
 KEY = "sk-proj-Zq9+x/7Lw==_secret"
@@ -604,6 +606,7 @@ def test_several_threads_may_share_a_client():
     """No request, retry or byte is lost from the count."""
     busy = says("503 Busy", b"")
     with (
+        mock.patch.object(RetryRules, "sleep"),
         serving(*[busy] * 20, GOOD) as server,
         FilesClient(Account(base_url=server.url), max_retries=20) as client,
         ThreadPoolExecutor(8) as threads,

@@ -103,7 +103,7 @@ class TestCrowd:
 
         return run
 
-    @pytest.mark.parametrize("cases", [CASES], ids=["all"])
+    @pytest.mark.parametrize("cases", [TRIED], ids=["tried"])
     def test_in_a_first_run(self, mode: str, place: str, crowd: Crowd, run: Callable[[], dict[str, str]]):
         """Each account is there whole or not at all, as when it is loaded alone; the next run makes up for it."""
         to = PLACES[place]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
@@ -25,6 +26,7 @@ from files_source.decoding import Page, decode_page
 from files_source.emulator import ODDITIES, Clock, Emulator, Oddities
 from files_source.errors import FilesSourceError
 from files_source.printing import listing
+from files_source.retries import RetryRules
 from files_source.schema import FILES
 from tests.conftest import NOW
 from tests.test_decoding import natively_or_refused, tolerantly
@@ -312,7 +314,10 @@ def any_answers(draw: st.DrawFn) -> Answer:
 def test_no_answer_breaks_a_call(answer: Answer):
     """Whatever comes back, each of the calls has its result, or ends with an error of ours that can be printed."""
     account = Account(base_url="http://127.0.0.1/v1", api_key="sk-1234")
-    with FilesClient(account, transport=httpx.MockTransport(answer), max_retries=1) as client:
+    with (
+        mock.patch.object(RetryRules, "sleep"),
+        FilesClient(account, transport=httpx.MockTransport(answer), max_retries=1) as client,
+    ):
         for call in CALLS:
             try:
                 call(client)

@@ -328,14 +328,14 @@ def test_an_empty_account_makes_an_empty_table(emulator: Emulator, clock: Clock,
 
 
 def test_small_pages_are_gathered(emulator: Emulator, connect: Connect):
-    """Pages of 100 reach dlt as batches of 10,000 rows: one row group for each in the extracted file."""
-    emulator.populate(20_000, start=NOW - YEAR, end=NOW - 61)
+    """Pages of 1,000 reach dlt as batches of 50,000 rows: one row group for each in the extracted file."""
+    emulator.populate(70_000, start=NOW - YEAR, end=NOW - 61)
 
-    sync("lake/", client=connect(), limit=100)
+    sync("lake/", client=connect(), limit=1_000)
 
     (file,) = Path("lake/openai_files/files").glob("*.parquet")
     metadata = pq.read_metadata(file)
-    assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [10_000, 10_000]
+    assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [50_000, 20_000]
 
 
 class TestDeletedAnchors:
