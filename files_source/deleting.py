@@ -25,6 +25,8 @@ from files_source.progress import MICROSECONDS
 
 _ENOUGH: Final = 8
 """Files in a row that met with the same trouble until no other of their account is tried."""
+_ENOUGH_LATER: Final = 64
+"""The same for refusals once a deletion has worked, when they may well be about their files."""
 _UNDER_WAY: Final = 3_600 * MICROSECONDS
 """How long a server may still carry out a deletion whose answer nobody waits for."""
 
@@ -59,6 +61,7 @@ class Way:
         self._in_a_row = 0
         self._silent = 0
         self._has_deleted = False
+        self._shows_files = False
         self._lock = Lock()
 
     def delete(self, file: Row, journal: Journal) -> FilesSourceError | None:
@@ -71,7 +74,7 @@ class Way:
             return None
         deletion = journal.begin(file, account=self.client.account)
         try:
-            outcome, problem = _asked(self.client, deletion)
+            outcome, problem = self._asked(deletion)
         except _TROUBLE as trouble:
             with self._lock:
                 self.unanswered.append(deletion)
@@ -86,38 +89,79 @@ class Way:
                 self._count(_kind(problem), problem)
         return problem
 
-    def find_out(self, deletion: Deletion, journal: Journal) -> None:
-        """Note a deletion that has no answer as done where the file is gone.
+    def find_out(self, deletion: Deletion, journal: Journal) -> bool:
+        """Note a deletion that has no answer as done where the file is gone, or return whether to forget it.
 
-        One that is still there may be about to go; after an hour its deletion is forgotten. Where the
-        server does not say, all stays as it is.
+        A file that is still there may be about to go; after an hour its deletion can be forgotten.
+        Where the server does not say, all stays as it is.
 
         Raises:
             JournalError: the journal cannot be written.
         """
         if self._silent >= _ENOUGH:
-            return
+            return False
         try:
-            is_gone = _is_gone(self.client, deletion)
+            is_gone = self._is_gone(deletion)
         except _TROUBLE:
             self._silent += 1
-            return
+            return False
         self._silent = 0
         if is_gone:
             journal.end(deletion, "gone", at=deletion.attempted_at)
-        elif time.time_ns() // 1_000 - deletion.attempted_at > _UNDER_WAY:
-            journal.drop([deletion])
+        return not is_gone and time.time_ns() // 1_000 - deletion.attempted_at > _UNDER_WAY
 
     def _count(self, kind: object, problem: FilesSourceError) -> None:
-        """Give the account up where what went wrong goes wrong with all, or has done so too often in a row.
-
-        A refusal that comes after a success is about its file.
-        """
+        """Give the account up where what went wrong goes wrong with all, or has done so too often in a row."""
         self._in_a_row = self._in_a_row + 1 if kind == self._last else 1
         self._last = kind
-        is_about_one = kind is None or (self._has_deleted and kind != _SILENCE)
-        if _is_hopeless(problem) or (self._in_a_row >= _ENOUGH and not is_about_one):
+        enough = _ENOUGH_LATER if self._has_deleted and kind != _SILENCE else _ENOUGH
+        if _is_hopeless(problem) or (kind is not None and self._in_a_row >= enough):
             self.given_up = self.given_up or problem
+
+    def _asked(self, deletion: Deletion) -> tuple[Outcome, FilesSourceError | None]:
+        """Ask for a deletion, and return what became of the file, and why it is still there.
+
+        No answer but the API's own is believed without a look at the file: some servers say that it is
+        not there because they cannot delete.
+
+        Raises:
+            ApiError, TransportError, DecodeError: it is not known what became of the file.
+        """
+        try:
+            is_confirmed = self.client.delete(deletion.file_id).get("deleted") is True
+        except ConfigError as error:
+            return "failed", error
+        except DecodeError:
+            is_confirmed = False
+        except ApiError as error:
+            if error.status == _TIMED_OUT or (error.status >= _SERVER_FAILED and error.status != _NOT_IMPLEMENTED):
+                raise
+            is_in_doubt = error.status in (_NOT_FOUND, _LIMITED) and not _is_hopeless(error)
+            return ("gone", None) if is_in_doubt and self._is_gone(deletion) else ("failed", error)
+        if is_confirmed or self._is_gone(deletion):
+            return "deleted", None
+        return "failed", DeletionError(
+            f"DELETE {self.client.account.base_url}/files/{deletion.file_id} was answered, but the file is still there"
+        )
+
+    def _is_gone(self, deletion: Deletion) -> bool:
+        try:
+            self.client.get(deletion.file_id)
+        except ApiError as error:
+            if error.status != _NOT_FOUND or not self._is_shown_what_is_listed():
+                raise
+            return True
+        return False
+
+    def _is_shown_what_is_listed(self) -> bool:
+        """Tell whether the server shows a file that it lists; where it shows none, its 404 says nothing of any."""
+        if not self._shows_files:
+            listed = self._newest()
+            self._shows_files = all(map(self.client.exists, listed)) or self._newest() != listed
+        return self._shows_files
+
+    def _newest(self) -> list[str]:
+        return list(map(str, self.client.page(limit=1).files.column("id").to_pylist()))
 
 
 def find_out(deletions: Iterable[tuple[Way, Deletion]], journal: Journal, *, workers: int) -> None:
@@ -126,45 +170,9 @@ def find_out(deletions: Iterable[tuple[Way, Deletion]], journal: Journal, *, wor
     Raises: as `Way.find_out` does.
     """
     with closing(each(deletions, lambda asked: asked[0].find_out(asked[1], journal), workers=workers)) as results:
-        for _ in results:
-            pass
-
-
-def _asked(client: FilesClient, deletion: Deletion) -> tuple[Outcome, FilesSourceError | None]:
-    """Ask for a deletion, and return what became of the file, and why it is still there.
-
-    No answer but the API's own is believed without a look at the file: some servers say that it is not
-    there because they cannot delete.
-
-    Raises:
-        ApiError, TransportError, DecodeError: it is not known what became of the file.
-    """
-    try:
-        is_confirmed = client.delete(deletion.file_id).get("deleted") is True
-    except ConfigError as error:
-        return "failed", error
-    except DecodeError:
-        is_confirmed = False
-    except ApiError as error:
-        if error.status == _TIMED_OUT or (error.status >= _SERVER_FAILED and error.status != _NOT_IMPLEMENTED):
-            raise
-        is_in_doubt = error.status in (_NOT_FOUND, _LIMITED) and not _is_hopeless(error)
-        return ("gone", None) if is_in_doubt and _is_gone(client, deletion) else ("failed", error)
-    if is_confirmed or _is_gone(client, deletion):
-        return "deleted", None
-    return "failed", DeletionError(
-        f"DELETE {client.account.base_url}/files/{deletion.file_id} was answered, but the file is still there"
-    )
-
-
-def _is_gone(client: FilesClient, deletion: Deletion) -> bool:
-    try:
-        client.get(deletion.file_id)
-    except ApiError as error:
-        if error.status != _NOT_FOUND:
-            raise
-        return True
-    return False
+        forgotten = [deletion for (_, deletion), is_old in results if is_old]
+    if forgotten:
+        journal.drop(forgotten)
 
 
 def _kind(problem: FilesSourceError) -> object:

@@ -101,6 +101,8 @@ def _frame(table: pa.Table) -> pl.DataFrame:
 def _stored(place: str | Path, **listing: Unpack[Listing]) -> pl.LazyFrame:
     from files_source.tables import scan_stored  # noqa: PLC0415 - imports DuckDB, which a listing need not wait for
 
+    if unknown := listing.keys() - Listing.__annotations__.keys():
+        raise TypeError(f"read_files() got an unexpected keyword argument {min(unknown)!r}")
     ignored = [name for name, value in listing.items() if value is not None and name not in _OF_A_PLACE]
     if ignored:
         raise ConfigError(f"nothing is listed where files are read from a place: leave out {', '.join(ignored)}")

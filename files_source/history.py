@@ -57,22 +57,48 @@ def still_there(listed: Frame, inventory: Frame, scans: Frame) -> Frame:
 
     Returns:
         The rows of *inventory*, and those of *listed* that it could not hold: of an account or a
-        purpose that no complete scan has covered, or created since the last one that did.
+        purpose that no complete scan has covered, or so young that the last one may have missed them,
+        where they may have been listed after that.
     """
-    covered = _covered(listed, scans, "watermark")
-    since = pl.col(_COVERED).is_null() | (pl.col("created_at") >= pl.col(_COVERED))
-    rest = covered.filter(since).drop(_COVERED).join(inventory, on=_KEY, how="anti")
+    covered = _covered(_covered(listed, scans, "started_at").rename({_COVERED: ":began"}), scans, "watermark")
+    others = scans.filter(pl.col("mode") != "history", pl.col("complete")).group_by("account")
+    last_listed = others.agg(pl.col("finished_at").max().alias(":listed"))
+    is_younger = pl.col("created_at") >= pl.col(_COVERED)
+    is_listed_since = (pl.col(":listed") > pl.col(":began")).fill_null(value=False)
+    rest = (
+        covered.join(last_listed, on="account", how="left", maintain_order="left")
+        .filter(pl.col(_COVERED).is_null() | (is_younger & is_listed_since))
+        .join(inventory, on=_KEY, how="anti", maintain_order="left")
+    )
     return pl.concat([inventory.select(FILES.names), rest.select(FILES.names)])
 
 
-def checked_at(files: Frame, scans: Frame) -> Frame:
+def without_deleted(files: Frame, deletions: Frame, scans: Frame | None) -> Frame:
+    """Leave out the files that a cleanup has deleted, but for those that a complete scan has found after that.
+
+    Args:
+        deletions: the table.
+        scans: the ledger, where *files* are what complete scans have found; None where they are what was listed.
+    """
+    last = deletions.group_by(_KEY).agg(pl.col("deleted_at").max().alias(":deleted"))
+    found = files.join(last, on=_KEY, how="left", maintain_order="left")
+    deleted = pl.col(":deleted").is_not_null()
+    if scans is not None:
+        found = _covered(found, scans, "started_at")
+        deleted = deleted & (pl.col(_COVERED) <= pl.col(":deleted")).fill_null(value=True)
+    return found.filter(~deleted).select(FILES.names)
+
+
+def checked_at(files: Frame, scans: Frame, *, purpose: str | None = None) -> Frame:
     """Return one row with `checked_at`, the instant since which each of *files* has been covered by a complete scan.
 
     It is when the earliest began of those that covered them last; null where one has not been
-    covered, or there are no files.
+    covered. Of an account without files, it is the last scan of all purposes, or of the only *purpose*.
     """
+    whose = scans.select("account").unique().with_columns(pl.lit(purpose, pl.String).alias("purpose"))
+    none_left = whose.join(files.select("account").unique(), on="account", how="anti")
     covered = pl.col(_COVERED)
-    return _covered(files, scans, "started_at").select(
+    return _covered(pl.concat([files.select("account", "purpose"), none_left]), scans, "started_at").select(
         pl.when(covered.is_not_null().all()).then(covered.min()).alias("checked_at")
     )
 

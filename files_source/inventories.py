@@ -51,7 +51,7 @@ def stored(place: str, *, purpose: str | None = None) -> Inventory:
         known = known_files(place, read)
         files = (known if purpose is None else known.filter(pl.col("purpose") == purpose)).collect()
         scans = read("scans")
-        checked = None if scans is None else checked_at(files, scans.collect()).item()
+        checked = None if scans is None else checked_at(files, scans.collect(), purpose=purpose).item()
     basis: Basis = "files" if checked is None else "history"
     return Inventory(files=files, place=place, basis=basis, purpose=purpose, checked_at=checked)
 

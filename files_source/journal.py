@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -115,12 +116,14 @@ class Journal:
             if self._file is None:
                 self._file = _for_its_owner(self.path, os.O_APPEND)
                 _make_lasting(self.path.parent)
-            self._deletions[deletion.key] = deletion
+            if deletion.outcome is not None:  # it counts even where it cannot be written; a beginning is none then
+                self._deletions[deletion.key] = deletion
             try:
                 _write_whole(self._file, deletion)
             except OSError:  # half a line is there, to which none may be joined
                 self._is_usable = False
                 raise
+            self._deletions[deletion.key] = deletion
             return self._file.fileno()
 
     def _rewrite(self, deletions: Iterable[Deletion]) -> None:
@@ -163,5 +166,8 @@ def _make_lasting(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # network file systems do without
+            raise
     finally:
         os.close(descriptor)

@@ -139,7 +139,7 @@ def _has_table(pipeline: dlt.Pipeline) -> bool:
 def _refuse_orphans(path: Path, place: Target) -> None:
     for other in path.parent.glob(f".*{_JOURNAL}"):
         owner = other.with_name(other.name.removeprefix(".").removesuffix(_JOURNAL))
-        if other != path and not owner.exists():
+        if other != path and other.stat().st_size and not owner.exists():
             raise JournalError(
                 f"{other} notes deletions that {owner.name} should have recorded, which is not there: if that is now "
                 f"{place.name}, rename the journal to {path.name}; if it is given up, remove the journal"

@@ -106,7 +106,7 @@ class Sweep:
     def _count(self, deletion: Deletion) -> None:
         assert deletion.outcome is not None
         self.outcomes[deletion.outcome] += 1
-        if deletion.outcome == "failed":
+        if deletion.outcome != "deleted":
             return
         if isinstance(size := deletion.file["bytes"], int):
             self.bytes += size

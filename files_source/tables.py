@@ -10,7 +10,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from files_source.errors import ConfigError
-from files_source.history import as_of, as_of_snapshots, still_there
+from files_source.history import as_of, as_of_snapshots, still_there, without_deleted
 from files_source.places import DATASET, place_of
 from files_source.schema import FILES
 from files_source.stored import LOAD, Read, opened
@@ -69,18 +69,14 @@ def known_files(place: str, read: Read) -> pl.LazyFrame:
     Raises:
         ConfigError: the place holds neither files nor a history.
     """
-    listed, inventory, scans = read("files"), _inventory(read, _END_OF_TIME), read("scans")
-    found = listed if inventory is None else inventory
-    if found is None:
+    scans, deletions = read("scans"), read("deletions")
+    listed = _not_deleted(read("files"), deletions, None)
+    inventory = _not_deleted(_inventory(read, _END_OF_TIME), deletions, scans)
+    if listed is None and inventory is None:
         raise _no_table(place, "files")
-    found = _complete(found)
-    if listed is not None and inventory is not None and scans is not None:
-        found = still_there(_complete(listed), found, scans)
-    deletions = read("deletions")
-    if deletions is None:
-        return found
-    deleted = deletions.filter(pl.col("deleted_at").is_not_null())
-    return found.join(deleted, on=["account", "id"], how="anti", maintain_order="left")
+    if listed is None or inventory is None or scans is None:
+        return cast(pl.LazyFrame, listed if inventory is None else inventory)
+    return still_there(listed, inventory, scans)
 
 
 def read_inventory(place: str, *, at: datetime | None = None) -> pl.DataFrame:
@@ -131,6 +127,14 @@ def _inventory(read: Read, at: datetime) -> pl.LazyFrame | None:
     scans = read("scans")  # before the snapshots: a run in between is then left out, not taken for an empty one
     snapshots = read("files_snapshots")
     return None if snapshots is None or scans is None else as_of_snapshots(snapshots, scans, at=at)
+
+
+def _not_deleted(
+    rows: pl.LazyFrame | None, deletions: pl.LazyFrame | None, scans: pl.LazyFrame | None
+) -> pl.LazyFrame | None:
+    if rows is None or deletions is None:
+        return None if rows is None else _complete(rows)
+    return without_deleted(_complete(rows), deletions, scans)
 
 
 def _complete(rows: pl.LazyFrame) -> pl.LazyFrame:

@@ -59,8 +59,12 @@ def over_time(history: Frame, *, until: datetime, every: str = "1d") -> Frame:
         those files count that were still there then.
 
     Raises:
-        ConfigError: *history* is no history.
+        ConfigError: *history* is no history, or *every* no step.
     """
+    try:
+        pl.select(pl.lit(utc(until)).dt.truncate(every))
+    except pl.exceptions.PolarsError:
+        raise ConfigError(f"every is {every!r}: give a step such as '1h', '1d' or '1mo'") from None
     if missing := [name for name in _VALIDITY if name not in history.collect_schema().names()]:
         raise ConfigError(
             f"over_time needs {' and '.join(missing)}, which only a history has: "
