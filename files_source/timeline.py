@@ -61,10 +61,7 @@ def over_time(history: Frame, *, until: datetime, every: str = "1d") -> Frame:
     Raises:
         ConfigError: *history* is no history, or *every* no step.
     """
-    try:
-        pl.select(pl.lit(utc(until)).dt.truncate(every))
-    except pl.exceptions.PolarsError:
-        raise ConfigError(f"every is {every!r}: give a step such as '1h', '1d' or '1mo'") from None
+    _check_step(every, utc(until))
     if missing := [name for name in _VALIDITY if name not in history.collect_schema().names()]:
         raise ConfigError(
             f"over_time needs {' and '.join(missing)}, which only a history has: "
@@ -91,6 +88,20 @@ def over_time(history: Frame, *, until: datetime, every: str = "1d") -> Frame:
     return _continued(steps, "at", last, every=every).select(
         "at", *MEASURES, (pl.col("at") >= pl.col(_BEGUN)).alias("recorded")
     )
+
+
+def _check_step(every: str, at: datetime) -> None:
+    """Refuse a step that leads no further.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    try:
+        leads_on = pl.select(pl.lit(at).dt.truncate(every).dt.offset_by(every) > pl.lit(at)).item()
+    except pl.exceptions.PolarsError:
+        leads_on = False
+    if not leads_on:
+        raise ConfigError(f"every is {every!r}: give a step such as '1h', '1d' or '1mo'")
 
 
 def _lives(history: Frame, after: pl.Expr) -> Frame:

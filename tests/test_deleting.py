@@ -137,6 +137,24 @@ def test_a_refusal_after_a_success_is_about_the_file(way: Way, emulator: Emulato
     assert delete(way, emulator, journal, files=20) == {"deleted": 1, "failed": 19}
 
 
+def test_a_key_that_loses_its_right_is_given_up(way: Way, emulator: Emulator, journal: Journal):
+    """Though it could delete: a million refusals would be no news."""
+    emulator.fail(status(403), at=2, times=None, **DELETE)
+
+    assert delete(way, emulator, journal, files=90) == {"deleted": 1, "failed": 64}
+    assert way.given_up is not None
+
+
+@pytest.mark.parametrize("answer", [status(404), status(200, body="<html>")], ids=["not found", "no JSON"])
+def test_a_server_that_shows_no_file_says_nothing_of_any(answer: Fault, way: Way, emulator: Emulator, journal: Journal):
+    """A gateway may know the listing only: then no file is taken for gone because it is not shown."""
+    emulator.fail(answer, times=None, **DELETE)
+    emulator.fail(status(404), times=None, method="GET", path="/v1/files/*")
+
+    assert delete(way, emulator, journal, files=20) == {None: 8}
+    assert len(emulator.ids()) == 20
+
+
 def test_refusals_that_differ_are_about_their_files(way: Way, emulator: Emulator, journal: Journal):
     """Eight of one kind in a row would end it."""
     for number in range(20):

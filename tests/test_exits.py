@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
@@ -14,10 +15,22 @@ import pytest
 from files_source import exits
 from files_source.emulator import Emulator, status
 from files_source.exits import Interrupted, status_of
-from tests.commands import Ended, finish, hang_and_tell, run, start
+from tests.commands import PROGRAM, Ended, finish, hang_and_tell, run, start
 from tests.conftest import NOW
 
 Command = Callable[..., Ended]
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_stream_is_no_failure(closed: str):
+    """Daemons are started so; what would be said there is said to nobody."""
+    shell = ["sh", "-c", f'exec "$0" --help {">&-" if closed == "stdout" else "2>&-"}', str(PROGRAM)]
+
+    ended = subprocess.run(shell, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0
+    assert ended.stderr == ""
+    assert (ended.stdout == "") == (closed == "stdout")
 
 
 class TestWrongUsage:

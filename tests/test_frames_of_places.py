@@ -119,6 +119,14 @@ def test_the_rows_of_a_place_may_be_taken_as_they_come(place: str):
         assert table.head(3).collect().height == 3
 
 
+@pytest.mark.parametrize("place", [None, "inventory.duckdb"])
+def test_a_keyword_that_there_is_not_is_refused(place: str | None):
+    """A place or none, a value or none."""
+    for read in (read_files, scan_files):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'limti'"):
+            read(place, limti=None)
+
+
 def test_a_place_may_be_a_path():
     """Without a database's suffix it is a folder, there or not."""
     put("lake/", files("file-1"))
@@ -232,6 +240,32 @@ class TestWhatIsStillThere:
         assert ids(frame) == set(account.ids())
         assert stored(place).basis == "history"
 
+    def test_a_young_file_that_it_did_not_find_is_gone_too(
+        self, place: str, connect: Callable[..., FilesClient], account: Emulator
+    ):
+        """Though it was listed before, and such a file may be missed: until another run lists it."""
+        young = str(account.add(created_at=NOW)["id"])
+        sync(place, client=connect(), overlap=0)
+        account.remove(young)
+
+        sync(place, client=connect(), history=True)
+
+        assert ids(read_files(place)) == set(account.ids()) == ids(stored(place).files)
+
+    def test_an_account_that_it_found_empty_has_been_checked(
+        self, place: str, connect: Callable[..., FilesClient], account: Emulator
+    ):
+        """There is nothing left that could be gone."""
+        sync(place, client=connect())
+        for file_id in account.ids():
+            account.remove(file_id)
+
+        sync(place, client=connect(), history=True)
+
+        found = stored(place)
+        assert (found.files.height, found.basis) == (0, "history")
+        assert stored(place, purpose="batch").checked_at == found.checked_at is not None
+
     def test_of_another_purpose_it_says_nothing(
         self, place: str, connect: Callable[..., FilesClient], account: Emulator
     ):
@@ -267,6 +301,23 @@ class TestWhatIsStillThere:
 
         assert len(account.ids()) == 11
         assert ids(read_files(place)) == set(account.ids()) == ids(stored(place).files)
+
+    def test_what_a_history_run_finds_is_there_whatever_a_cleanup_took_it_for(
+        self, place: str, connect: Callable[..., FilesClient], account: Emulator
+    ):
+        """The last one who looked is right."""
+        sync(place, client=connect())
+        lost = account.files()
+        cleanup = Cleanup(client=connect())
+        with cleanup.into(place) as record, cleanup.candidates(purpose="batch") as found:
+            cleanup.delete(found, record)
+        for file in lost[::2]:
+            account.add(file_id=str(file["id"]), created_at=file["created_at"], purpose="batch")
+
+        sync(place, client=connect(), history=True)
+
+        assert ids(read_files(place)) == set(account.ids())
+        assert len(account.ids()) == 20
 
 
 @PLACES

@@ -178,6 +178,7 @@ def test_a_full_disk_is_told_and_nothing_is_joined_to_half_a_line(journal: Journ
         journal.begin(file(3), account=ACCOUNT)
 
     assert not journal.path.read_bytes().endswith(b"\n")
+    assert journal.undecided() == [begun]
     assert held(Journal(journal.path)) == {"file-1": begun}
 
 

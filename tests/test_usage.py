@@ -719,6 +719,12 @@ class TestOverTime:
         with pytest.raises(ConfigError, match=r"needs _dlt_valid_from and _dlt_valid_to.*'files_history'\)"):
             usage.over_time(EMPTY.lazy() if lazy else EMPTY, until=NOON)
 
+    @pytest.mark.parametrize("every", ["banana", "-1d", ""])
+    def test_a_step_that_is_none_is_refused(self, every: str):
+        """In one line, when it is asked for."""
+        with pytest.raises(ConfigError, match=rf"every is {every!r}: give a step such as '1h', '1d' or '1mo'"):
+            usage.over_time(NO_HISTORY.lazy(), until=NOON, every=every)
+
     @given(files=histories(MOMENTS))
     def test_it_ends_with_what_is_there(self, files: list[list[Row]]):
         """After the last change it holds what `current` holds, but for what has expired."""
