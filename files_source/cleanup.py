@@ -34,7 +34,7 @@ class Cleaned:
         deleted: how many the server has deleted.
         gone: how many were not there any more when it was asked.
         failed: how many are still there, or it is not known whether they are.
-        bytes: the sizes of those deleted and gone, where they are known, together.
+        bytes: the sizes of those deleted, where they are known, together.
         unknown_size: how many of those are of unknown size.
         earlier: deletions of a cleanup that was stopped, which this one recorded.
         open: deletions, of this cleanup or one that was stopped, of which it is not known what came of them.
@@ -166,8 +166,8 @@ class Cleanup:
         Each is noted on disk before it is asked for. Stopped at any moment, the next cleanup into the
         same place finds out what became of those that were under way, and records what is not yet.
         A file that the server refuses to delete leaves the others alone. An account is given up where
-        its key is wrong or the server deletes nothing, and after 8 files in a row that got no answer,
-        or the same refusal before any was deleted.
+        its key is wrong or the server deletes nothing, and after 8 files in a row that got no answer or
+        the same refusal, which must be 64 once one was deleted.
 
         Args:
             candidates: as `candidates` gave them.

@@ -155,9 +155,10 @@ class Way:
 
     def _is_shown_what_is_listed(self) -> bool:
         """Tell whether the server shows a file that it lists; where it shows none, its 404 says nothing of any."""
-        if not self._shows_files:
-            listed = self._newest()
-            self._shows_files = all(map(self.client.exists, listed)) or self._newest() != listed
+        listed: list[str] | None = None
+        while not self._shows_files and (newest := self._newest()) != listed:  # others may delete it meanwhile
+            listed = newest
+            self._shows_files = all(map(self.client.exists, listed))
         return self._shows_files
 
     def _newest(self) -> list[str]:

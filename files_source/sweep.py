@@ -39,7 +39,7 @@ class Sweep:
 
     Attributes:
         outcomes: how many files came to which end.
-        bytes: the sizes of those that are deleted or gone, where they are known, together.
+        bytes: the sizes of those that are deleted, where they are known, together.
         unknown_size: how many of those are of unknown size.
         unconfirmed: of how many files it is not known whether they are deleted.
         reason: why a file was not deleted; of several reasons the weightiest.

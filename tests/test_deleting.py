@@ -155,6 +155,21 @@ def test_a_server_that_shows_no_file_says_nothing_of_any(answer: Fault, way: Way
     assert len(emulator.ids()) == 20
 
 
+def test_a_new_file_is_no_proof_that_files_are_shown(way: Way, emulator: Emulator, journal: Journal):
+    """Where uploads go on, the listing is another one each time it is asked for."""
+
+    def upload(call):  # noqa: ANN001, ANN202 - as `Fault.spoil`
+        emulator.add(created_at=NOW + len(emulator.ids()))
+        return Delivery(call.answer())
+
+    emulator.fail(status(404), times=None, **DELETE)
+    emulator.fail(status(404), times=None, method="GET", path="/v1/files/*")
+    emulator.fail(Fault("upload", upload), at=2, times=2, method="GET", path="/v1/files")
+
+    assert delete(way, emulator, journal, files=1) == {None: 1}
+    assert len(emulator.ids()) == 3
+
+
 def test_refusals_that_differ_are_about_their_files(way: Way, emulator: Emulator, journal: Journal):
     """Eight of one kind in a row would end it."""
     for number in range(20):
