@@ -14,7 +14,7 @@ from files_source.client import FilesClient
 from files_source.deleting import Way, find_out
 from files_source.deletions import Deletion
 from files_source.errors import ConfigError, DeletionError
-from files_source.listing import MAX_LIMIT
+from files_source.listing import MAX_LIMIT, check_purpose
 from files_source.progress import OnPage
 from files_source.recording import Record
 from files_source.scan import WORKERS
@@ -127,8 +127,7 @@ class Cleanup:
             FilesSourceError: the listing of the only account failed.
             AccountsError: that of every account did.
         """
-        if purpose == "":
-            raise ConfigError("the purpose is empty: name one, or leave it out for all")
+        check_purpose(purpose)
         if older_than is not None and older_than < timedelta(0):
             raise ConfigError("the age is negative: give one from 0 on")
         return find(

@@ -17,7 +17,7 @@ from files_source.accounts import Account
 from files_source.bodies import ENCODING, MAX_BODY
 from files_source.decoding import Page, decode_page
 from files_source.errors import ApiError, ConfigError, DecodeError, Fault, MalformedBody, TransportError, excerpt
-from files_source.listing import GONE, MAX_LIMIT, walk
+from files_source.listing import GONE, MAX_LIMIT, check_purpose, walk
 from files_source.network import Meter, route, what_failed
 from files_source.order import Order
 from files_source.retries import (
@@ -108,8 +108,7 @@ class FilesClient:
         self, *, after: str | None = None, limit: int = MAX_LIMIT, order: Order = "desc", purpose: str | None = None
     ) -> Page:
         """Return one page of the listing: `GET /files`."""
-        if purpose == "":
-            raise ConfigError("the purpose is empty: name one, or leave it out for all")
+        check_purpose(purpose)
         wanted = {"after": after, "limit": limit, "order": order, "purpose": purpose}
         return self._call(
             "GET",

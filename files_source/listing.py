@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from files_source.decoding import Page
-from files_source.errors import ApiError, CursorError
+from files_source.errors import ApiError, ConfigError, CursorError
 from files_source.order import Order
 
 MAX_LIMIT: Final = 10_000
@@ -23,6 +23,16 @@ class Fetch(Protocol):
     """One request for one page."""
 
     def __call__(self, *, after: str | None, limit: int, order: Order, purpose: str | None) -> Page: ...
+
+
+def check_purpose(purpose: str | None) -> None:
+    """Refuse a purpose that says nothing.
+
+    Raises:
+        ConfigError: it is empty.
+    """
+    if purpose == "":
+        raise ConfigError("the purpose is empty: name one, or leave it out for all")
 
 
 def walk(

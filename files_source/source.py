@@ -18,7 +18,7 @@ from files_source.errors import ConfigError
 from files_source.extraction import Extraction
 from files_source.holdings import FILES_TABLE, HISTORY_TABLE, SCANS_TABLE, SOURCE
 from files_source.ledger import SCANS
-from files_source.listing import MAX_LIMIT
+from files_source.listing import MAX_LIMIT, check_purpose
 from files_source.progress import OnPage
 from files_source.resources import Cursor, described, every_file, new_files, what_was_done
 from files_source.scan import WORKERS
@@ -101,8 +101,7 @@ def openai_files(
         ConfigError: a setting is missing or cannot be used.
     """
     purpose = setting("purpose", purpose, str)
-    if purpose == "":
-        raise ConfigError("the purpose is empty: name one, or leave it out for all")
+    check_purpose(purpose)
     if history and full_refresh:
         raise ConfigError("a history needs no full refresh: each run of it lists everything")
     if history and created_at is not None:

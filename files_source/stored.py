@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
 
 Read = Callable[[str], pl.LazyFrame | None]
-"""What gives a table by its name, without dlt's own columns; None where there is no such table."""
+"""What gives a table by its name, looked for once, without dlt's own columns; None where there is no such table."""
 
 LOAD: Final = r"(\d+\.\d+)\.[^/]*$"
 """Whose load a file is, by its name: `LOAD.FILE.parquet`, and `SCHEMA_LOAD.jsonl` of a load that was finished."""
@@ -58,7 +58,7 @@ def _database(path: Path) -> Iterator[Read]:
     if not path.exists():
         raise ConfigError(f"{path} is not there: load something into it first, or correct the path")
     with _one_clear_error(str(path)), duckdb.connect(str(path), read_only=True) as database:
-        yield partial(_table, database)
+        yield cache(partial(_table, database))
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def _folder(place: str, path: Path) -> Iterator[Read]:
     if not path.is_dir():
         raise ConfigError(f"{place} is not there: load something into it first, or correct the path")
     with _one_clear_error(place):
-        yield partial(_parquet, LocalFileSystem(), f"{path.resolve()}/{DATASET}")
+        yield cache(partial(_parquet, LocalFileSystem(), f"{path.resolve()}/{DATASET}"))
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def _elsewhere(place: str) -> Iterator[Read]:
             dataset = dlt.dataset(destination, DATASET, schema=dlt.Schema(DATASET))
             client = dataset.destination_client
         with client:
-            yield _reader(place, client)
+            yield cache(_reader(place, client))
     except FilesSourceError:
         raise
     except ConfigurationException as failed:

@@ -16,7 +16,7 @@ from files_source.bounds import ANYTHING, Bounds, Names
 from files_source.client import TIMEOUT, FilesClient
 from files_source.coverage import Span
 from files_source.errors import AccountsError, ConfigError, FilesSourceError
-from files_source.listing import MAX_LIMIT
+from files_source.listing import MAX_LIMIT, check_purpose
 from files_source.merging import interleaved
 from files_source.order import Order
 from files_source.parallel import merged
@@ -232,8 +232,7 @@ def wanted(purpose: str | None, since: date | None, until: date | None, order: O
     """
     if purpose is not None and not isinstance(purpose, str):
         raise ConfigError(f"purpose is {purpose!r}: name one, or filter a frame of all by several")
-    if purpose == "":
-        raise ConfigError("the purpose is empty: name one, or leave it out for all")
+    check_purpose(purpose)
     if order not in get_args(Order):
         raise ConfigError(f"order is {order!r}: give 'asc' or 'desc'")
     _check("max_items", max_items)
