@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from threading import Lock
 from typing import Final, Generic, Protocol, TypeVar
 
 import pyarrow as pa
@@ -26,12 +27,15 @@ class Listing(Protocol):
     def progress(self) -> Progress: ...
 
     @property
-    def until(self) -> int:
-        """The instant before which nothing lacks, in microseconds since 1970; known from the first page on."""
+    def watermark(self) -> int:
+        """The instant before which everything is listed, in microseconds since 1970; known from the first page on."""
 
     def batches(self) -> Iterator[pa.Table]:
         """Yield the rows."""
 
+
+STOPPED: Final = "stopped before the end of the listing"
+INTERRUPTED: Final = "interrupted"
 
 _NOT_YET: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -55,6 +59,10 @@ class Attempt(Generic[Listed]):
         started_at: when that was.
         rows: rows yielded so far.
         error: why it failed.
+        record: its row in the ledger, once it has ended.
+        is_kept: whether what was yielded is loaded although the listing was stopped before its end.
+        is_exact: whether the table of files then holds exactly what was listed.
+        note: what is worth knowing of a listing that succeeded.
     """
 
     account: str
@@ -67,39 +75,76 @@ class Attempt(Generic[Listed]):
     started_at: datetime = _NOT_YET
     rows: int = 0
     error: FilesSourceError | None = None
+    record: ScanRecord | None = None
+    is_kept: bool = False
+    is_exact: bool = False
+    note: str | None = None
+    _client: FilesClient | None = None
+    _before: tuple[int, int, int] = (0, 0, 0)
+    _lock: AbstractContextManager[object] = field(default_factory=Lock, repr=False)
 
     def tables(self) -> Generator[pa.Table, None, None]:
-        """Yield the rows, and tell of the end.
+        """Yield the rows, and tell of the end, however it comes.
 
         Raises:
             FilesSourceError: the listing failed; what was yielded is not all there is.
         """
-        self.started_at = started = datetime.now(UTC)
-        with self.connect() as client:
-            before = client.requests, client.retries, client.received
-            self.listing = listing = self.begin(client)
-            try:
+        self.started_at = datetime.now(UTC)
+        try:
+            with self.connect() as client:
+                self._client, self._before = client, _sent(client)
+                self.listing = listing = self.begin(client)
                 for table in listing.batches():
-                    yield table
                     self.rows += table.num_rows
-            except FilesSourceError as error:
-                error.__cause__ = error.__context__ = None  # they may quote a secret, and dlt's trace would keep that
-                self.error = error
-            record = ScanRecord(
+                    yield table
+        except FilesSourceError as error:
+            error.__cause__ = error.__context__ = None  # they may quote a secret, and dlt's trace would keep that
+            self.error = error
+            self.end(str(error))
+            raise
+        except GeneratorExit:
+            self.end(STOPPED)
+            raise
+        except BaseException as error:
+            self.end(INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}")
+            raise
+        self.end()
+
+    def end(self, error: str | None = None) -> None:
+        """Tell of the end of a listing that has begun, once."""
+        with self._lock:
+            if self.record is not None or self.started_at is _NOT_YET:
+                return
+            requests, retries, received = self._sent_since()
+            settled = None if self.listing is None or error is not None else self.listing.progress.settled
+            self.record = ScanRecord(
                 account=self.account,
                 mode=self.mode,
                 purpose=self.purpose,
-                started_at=started,
+                started_at=self.started_at,
                 finished_at=datetime.now(UTC),
-                pages=listing.progress.pages,
-                rows=0 if self.error else self.rows,
-                requests=client.requests - before[0],
-                retries=client.retries - before[1],
-                received=client.received - before[2],
-                watermark=None if self.error else moment(listing.until),
-                complete=self.error is None,
-                error=None if self.error is None else str(self.error),
+                pages=0 if self.listing is None else self.listing.progress.pages,
+                rows=self.rows if error is None or (self.is_kept and error == STOPPED) else 0,
+                requests=requests,
+                retries=retries,
+                received=received,
+                watermark=None if self.listing is None or settled is None else moment(self.listing.watermark),
+                complete=error is None,
+                error=error,
+                exact=self.is_exact and error is None,
+                note=self.note,
+                missed=None,
             )
-        self.on_end(record)
-        if self.error is not None:
-            raise self.error
+        self.on_end(self.record)
+
+    def _sent_since(self) -> tuple[int, int, int]:
+        if self._client is None:
+            return 0, 0, 0
+        requests, retries, received = (
+            now - before for now, before in zip(_sent(self._client), self._before, strict=True)
+        )
+        return requests, retries, received
+
+
+def _sent(client: FilesClient) -> tuple[int, int, int]:
+    return client.requests, client.retries, client.received

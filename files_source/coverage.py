@@ -5,9 +5,10 @@ Times are whole microseconds since 1970, as they stand in dlt's state. A span is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, TypedDict
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import Final, NotRequired, TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,6 +34,10 @@ class Span:
     def is_empty(self) -> bool:
         return self.since is not None and self.until is not None and self.until <= self.since
 
+    def reaches(self, at: int) -> bool:
+        """Tell whether an instant lies in the span."""
+        return _at_least(self.since) <= at < _at_most(self.until)
+
     def holds(self, files: pa.Table) -> pa.ChunkedArray:
         """Return which of *files* lie in the span: one truth value a row."""
         times = microseconds(files)
@@ -54,6 +59,19 @@ class Rung:
     created_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Young:
+    """The files that the last run loaded and the next one lists again, because they were not final yet.
+
+    Attributes:
+        digest: what tells these rows from others; see `incremental.digest_of`.
+        file_id: one of them, to ask the destination for.
+    """
+
+    digest: str
+    file_id: str
+
+
 class Remembered(TypedDict):
     """What the state keeps of one account, as JSON."""
 
@@ -61,6 +79,8 @@ class Remembered(TypedDict):
     spans: list[tuple[str | None, int | None, int | None]]
     ladders: dict[str, list[tuple[str, int]]]
     ascending: bool
+    exact: NotRequired[list[str]]
+    young: NotRequired[dict[str, tuple[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +93,17 @@ class Coverage:
         ladders: for each purpose listed (empty: all), settled files in the listing's ascending
             order, newest first.
         ascending: whether the server was seen to list in ascending order when asked to.
+        exact: for which ladders no file of its second followed the newest rung in ascending order,
+            so that one that does so now is new.
+        young: for each purpose listed (empty: all), what was loaded and is listed again.
     """
 
     server: str
     spans: tuple[Span, ...] = ()
     ladders: tuple[tuple[str, tuple[Rung, ...]], ...] = ()
     ascending: bool = False
+    exact: frozenset[str] = frozenset()
+    young: tuple[tuple[str, Young], ...] = ()
 
     @classmethod
     def recall(cls, remembered: Remembered | None, *, server: str) -> Coverage:
@@ -90,6 +115,8 @@ class Coverage:
             tuple(Span(*span) for span in remembered["spans"]),
             tuple((purpose, tuple(Rung(*rung) for rung in rungs)) for purpose, rungs in remembered["ladders"].items()),
             remembered["ascending"],
+            frozenset(remembered.get("exact", ())),
+            tuple((purpose, Young(*young)) for purpose, young in remembered.get("young", {}).items()),
         )
 
     def remember(self) -> Remembered:
@@ -101,6 +128,8 @@ class Coverage:
                 purpose: [(rung.file_id, rung.created_at) for rung in rungs] for purpose, rungs in self.ladders
             },
             "ascending": self.ascending,
+            "exact": sorted(self.exact),
+            "young": {purpose: (young.digest, young.file_id) for purpose, young in self.young},
         }
 
     def missing_from(self, asked: Span) -> Span:
@@ -121,20 +150,72 @@ class Coverage:
             held = pc.or_(held, span.holds(files))
         return held
 
+    def without(self, purpose: str | None) -> Coverage:
+        """Return what is held without the spans of one purpose; None for those of any."""
+        return replace(self, spans=tuple(span for span in self.spans if span.purpose != purpose))
+
+    def witnesses(self) -> tuple[str, ...]:
+        """Return the ids of a few files that the destination must have if it has what this says."""
+        rungs = (rung.file_id for purpose, ladder in self.ladders for rung in self._loaded(purpose, ladder))
+        return tuple(dict.fromkeys((*rungs, *(young.file_id for _, young in self.young))))
+
+    def believed(self, present: AbstractSet[str]) -> Coverage:
+        """Return what is held as far as the destination has the witnesses: up to the newest one that is *present*."""
+        spans = self.spans
+        for purpose, ladder in self.ladders:
+            loaded = self._loaded(purpose, ladder)
+            newest = next((rung for rung in loaded if rung.file_id in present), None)
+            if loaded and newest != loaded[0]:
+                ends = None if newest is None else newest.created_at + 1
+                spans = tuple(_cut(spans, purpose or None, ends))
+        young = tuple((purpose, young) for purpose, young in self.young if young.file_id in present)
+        if spans == self.spans:
+            return replace(self, young=young)
+        return Coverage(self.server, spans, self.ladders, self.ascending)
+
+    def _loaded(self, purpose: str, ladder: tuple[Rung, ...]) -> tuple[Rung, ...]:
+        """Return the rungs of a ladder that lie in a span of its listing: of others, the rows were not asked for."""
+        spans = self._about(purpose or None)
+        return tuple(rung for rung in ladder if any(span.reaches(rung.created_at) for span in spans))
+
     def ladder(self, purpose: str | None, *, before: int) -> tuple[Rung, ...]:
         """Return the files of the listing by *purpose* that were created before an instant, newest first."""
         rungs = dict(self.ladders).get(purpose or "", ())
         return tuple(rung for rung in rungs if rung.created_at < before)
 
-    def plus(self, span: Span, ladder: Iterable[Rung], *, ascending: bool = False) -> Coverage:
-        """Return the coverage with *span* held too, a listing's newest known files, and what was seen of its order."""
-        ladders = dict(self.ladders)
-        known = {rung.file_id: rung for rung in (*ladder, *ladders.get(span.purpose or "", ()))}
+    def plus(
+        self,
+        span: Span,
+        ladder: Iterable[Rung],
+        *,
+        ascending: bool = False,
+        exact: bool = False,
+        young: Young | None = None,
+    ) -> Coverage:
+        """Return the coverage with *span* held too, and with what its listing has shown.
+
+        Args:
+            ladder: the newest settled files of the listing, newest first.
+            ascending, exact: as the attributes say it of this listing.
+            young: as the attribute says it.
+        """
+        listing, ladders, certain = span.purpose or "", dict(self.ladders), self.exact
+        learned = tuple(ladder)
+        others = [(purpose, rows) for purpose, rows in self.young if purpose != listing]
+        known = {rung.file_id: rung for rung in (*learned, *ladders.get(listing, ()))}
         if known:
             newest_first = sorted(known.values(), key=lambda rung: rung.created_at, reverse=True)
-            ladders[span.purpose or ""] = _thinned(newest_first)
-        spans = self.spans if span.is_empty() else _joined(self.spans, span)
-        return Coverage(self.server, spans, tuple(ladders.items()), self.ascending or ascending)
+            ladders[listing] = _thinned(newest_first)
+            if newest_first[0] in learned:
+                certain = certain | {listing} if exact else certain - {listing}
+        return Coverage(
+            self.server,
+            self.spans if span.is_empty() else _joined(self.spans, span),
+            tuple(ladders.items()),
+            self.ascending or ascending,
+            certain,
+            tuple((purpose, rows) for purpose, rows in (*others, (listing, young)) if rows is not None),
+        )
 
     def _about(self, purpose: str | None) -> list[Span]:
         return [span for span in self.spans if span.purpose in (None, purpose)]
@@ -163,6 +244,11 @@ class Newest:
         if sum(part.num_rows for part in self._parts) > 2 * _REACH:
             kept = self._ascending()
             self._parts, self._least = [kept], microseconds(kept)[0].as_py()
+
+    def newest(self) -> int | None:
+        """Return when the newest file was created, in microseconds since 1970; None of no files."""
+        times = [microseconds(part) for part in self._parts]
+        return max((pc.max(part).as_py() for part in times if len(part)), default=None)
 
     def rungs(self) -> tuple[Rung, ...]:
         """Pick the rungs of a ladder: the newest file, then 1, 3, 7, ... before it."""
@@ -206,6 +292,17 @@ def _joined(spans: tuple[Span, ...], new: Span) -> tuple[Span, ...]:
         elif not (new.purpose is None and _lies_in(span, new)):
             apart.append(span)
     return (*apart, new)
+
+
+def _cut(spans: Iterable[Span], purpose: str | None, until: int | None) -> Iterator[Span]:
+    """Yield *spans*, those that hold files of a purpose (None: of any) only up to an instant; None for not at all."""
+    for span in spans:
+        if span.purpose not in (None, purpose):
+            yield span
+        elif until is not None:
+            cut = Span(span.purpose, span.since, until if span.until is None else min(span.until, until))
+            if not cut.is_empty():
+                yield cut
 
 
 def _lies_in(inner: Span, outer: Span) -> bool:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from threading import get_ident
 from typing import Any, cast
 
 import pyarrow as pa
 from dlt.common import logger
 
 from files_source.accounts import Account
-from files_source.attempts import Attempt, Listed, OnScan
+from files_source.attempts import STOPPED, Attempt, Listed, OnScan
 from files_source.client import FilesClient
 from files_source.errors import AccountsError, FilesSourceError
 from files_source.fanout import Ended, fan_out
@@ -32,7 +33,7 @@ class Extraction:
         connection: further arguments of the clients that are made.
         purpose: only files of this purpose.
         limit: files a page.
-        overlap: seconds until a file counts as settled.
+        overlap: seconds until a file counts as settled; None for what suits the destination.
         full_refresh: whether everything is loaded again, in place of what is there.
         loads_once: whether rows that a run has handed over are never loaded again if it dies.
         workers: how many requests are sent at once.
@@ -40,8 +41,8 @@ class Extraction:
         on_scan: what is told of the end of each account's listing.
 
     Attributes:
-        running: whether listings are going on.
-        records: what the ledger says of those that have ended.
+        records: what the ledger says of the listings that have ended, until it is loaded.
+        over: of which load the listings are over.
     """
 
     accounts: tuple[Account, ...]
@@ -49,14 +50,15 @@ class Extraction:
     connection: Mapping[str, Any]
     purpose: str | None
     limit: int
-    overlap: int
+    overlap: int | None
     full_refresh: bool
     loads_once: bool
     workers: int
     on_page: OnPage | None
     on_scan: OnScan | None
-    running: bool = False
     records: list[ScanRecord] = field(default_factory=list)
+    over: str | None = None
+    thread: int | None = None
 
     @property
     def workers_each(self) -> int:
@@ -65,7 +67,7 @@ class Extraction:
 
     @contextmanager
     def listed(
-        self, mode: Mode, begin: Callable[..., Listed]
+        self, mode: Mode, begin: Callable[..., Listed], *, load: str
     ) -> Iterator[Iterator[tuple[Attempt[Listed], Iterator[pa.Table]]]]:
         """Give the accounts, with their rows: a single one's as they come in, as its failure ends everything.
 
@@ -74,40 +76,58 @@ class Extraction:
         Args:
             mode: what the ledger calls it.
             begin: makes a listing of a client, and of `on_page`.
+            load: the load that they are part of.
 
         Raises (while it is iterated over):
             FilesSourceError: the only account's listing fails, that of every account, or one of
                 those that together should replace the table.
         """
         if len(self.accounts) == 1 and not self.full_refresh:
-            (attempt,) = self._attempts(mode, begin)
-            with self._going_on():
-                yield iter([(attempt, attempt.tables())])
+            (attempt,) = attempts = self._attempts(mode, begin)
+            with self._going_on(attempts, load), closing(attempt.tables()) as tables:
+                yield iter([(attempt, tables)])
             return
-        with self.spooled(mode, begin) as complete:
+        with self.spooled(mode, begin, load=load) as complete:
             if self.full_refresh:
                 yield ((attempt, distinct(spool)) for attempt, spool in list(complete))
             else:
                 yield ((attempt, spool.tables()) for attempt, spool in complete)
 
     @contextmanager
-    def spooled(self, mode: Mode, begin: Callable[..., Listed]) -> Iterator[Iterator[tuple[Attempt[Listed], Spool]]]:
+    def spooled(
+        self, mode: Mode, begin: Callable[..., Listed], *, load: str
+    ) -> Iterator[Iterator[tuple[Attempt[Listed], Spool]]]:
         """Give the accounts whose listings are complete, as they end, with all of their rows.
 
         Raises: as `listed` does.
         """
         attempts = self._attempts(mode, begin)
-        with self._going_on(), fan_out(attempts, workers=self.workers) as ended:
+        with self._going_on(attempts, load), fan_out(attempts, workers=self.workers) as ended:
             yield self._succeeded(ended, attempts)
 
+    def take_records(self) -> list[ScanRecord]:
+        """Return what the ledger says of the listings that have ended, once, the earliest first."""
+        records, self.records = self.records, []
+        return sorted(records, key=lambda record: record.started_at)
+
+    def amend(self, account: str, **values: Any) -> None:
+        """Change what the ledger says of an account's listing, and tell of it."""
+        for number, record in enumerate(self.records):
+            if record.account == account:
+                self.records[number] = amended = replace(record, **values)
+                self._tell(amended)
+
     @contextmanager
-    def _going_on(self) -> Iterator[None]:
+    def _going_on(self, attempts: Sequence[Attempt[Listed]], load: str) -> Iterator[None]:
+        """Note where the listings of a load go on, and that each has ended, even one that nobody waited for."""
         self.records.clear()
-        self.running = True
+        self.over, self.thread = None, get_ident()
         try:
             yield
         finally:
-            self.running = False
+            for attempt in attempts:
+                attempt.end(STOPPED)
+            self.over = load
             pa.default_memory_pool().release_unused()  # loading needs what the pages took
 
     def _attempts(self, mode: Mode, begin: Callable[..., Listed]) -> list[Attempt[Listed]]:
@@ -129,6 +149,10 @@ class Extraction:
 
     def _record(self, record: ScanRecord) -> None:
         self.records.append(record)
+        if not (record.mode == "history" and record.complete):  # `amend` tells of those, once all is known of them
+            self._tell(record)
+
+    def _tell(self, record: ScanRecord) -> None:
         if self.on_scan is not None:
             self.on_scan(record)
 
@@ -149,6 +173,5 @@ class Extraction:
         if len(attempts) == 1:
             raise cast(FilesSourceError, attempts[0].error)
         if self.full_refresh or len(failures) == len(attempts):
-            self.records = [replace(record, rows=0, watermark=None) for record in self.records]
             raise AccountsError(failures, of=len(attempts), outcome="nothing was loaded")
         logger.error(str(AccountsError(failures, of=len(attempts), outcome="the others were loaded")))

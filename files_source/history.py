@@ -19,6 +19,7 @@ _KEY: Final = ("account", "id")
 _VALUES: Final = tuple(name for name in FILES.names if name not in _KEY)
 _AFTER: Final = ":after"
 _COVERED: Final = ":covered"
+_EXACT: Final = ":exact"
 
 
 def current(history: Frame) -> Frame:
@@ -58,19 +59,27 @@ def still_there(listed: Frame, inventory: Frame, scans: Frame) -> Frame:
     Returns:
         The rows of *inventory*, and those of *listed* that it could not hold: of an account or a
         purpose that no complete scan has covered, or so young that the last one may have missed them,
-        where they may have been listed after that.
+        where they may have been listed after that. Of an account whose table was loaded from nothing
+        (a full refresh, or the first load) after its last complete scan, all rows of *listed* instead.
     """
+    exact = _exact(scans)
     covered = _covered(_covered(listed, scans, "started_at").rename({_COVERED: ":began"}), scans, "watermark")
     others = scans.filter(pl.col("mode") != "history", pl.col("complete")).group_by("account")
     last_listed = others.agg(pl.col("finished_at").max().alias(":listed"))
     is_younger = pl.col("created_at") >= pl.col(_COVERED)
     is_listed_since = (pl.col(":listed") > pl.col(":began")).fill_null(value=False)
+    known = (
+        _covered(inventory, scans, "started_at")
+        .join(exact, on="account", how="left", maintain_order="left")
+        .filter(~_is_newer(_COVERED))
+    )
     rest = (
         covered.join(last_listed, on="account", how="left", maintain_order="left")
-        .filter(pl.col(_COVERED).is_null() | (is_younger & is_listed_since))
-        .join(inventory, on=_KEY, how="anti", maintain_order="left")
+        .join(exact, on="account", how="left", maintain_order="left")
+        .filter(_is_newer(":began") | pl.col(_COVERED).is_null() | (is_younger & is_listed_since))
+        .join(known, on=_KEY, how="anti", maintain_order="left")
     )
-    return pl.concat([inventory.select(FILES.names), rest.select(FILES.names)])
+    return pl.concat([known.select(FILES.names), rest.select(FILES.names)])
 
 
 def without_deleted(files: Frame, deletions: Frame, scans: Frame | None) -> Frame:
@@ -93,13 +102,17 @@ def checked_at(files: Frame, scans: Frame, *, purpose: str | None = None) -> Fra
     """Return one row with `checked_at`, the instant since which each of *files* has been covered by a complete scan.
 
     It is when the earliest began of those that covered them last; null where one has not been
-    covered. Of an account without files, it is the last scan of all purposes, or of the only *purpose*.
+    covered. A run that loaded an account's table from nothing covers all of its files.
+    Of an account without files, it is the last scan of all purposes, or of the only *purpose*.
     """
     whose = scans.select("account").unique().with_columns(pl.lit(purpose, pl.String).alias("purpose"))
     none_left = whose.join(files.select("account").unique(), on="account", how="anti")
-    covered = pl.col(_COVERED)
-    return _covered(pl.concat([files.select("account", "purpose"), none_left]), scans, "started_at").select(
-        pl.when(covered.is_not_null().all()).then(covered.min()).alias("checked_at")
+    covered = pl.max_horizontal(_COVERED, _EXACT)
+    asked = pl.concat([files.select("account", "purpose"), none_left])
+    return (
+        _covered(asked, scans, "started_at")
+        .join(_exact(scans), on="account", how="left")
+        .select(pl.when(covered.is_not_null().all()).then(covered.min()).alias("checked_at"))
     )
 
 
@@ -133,6 +146,20 @@ def changes(before: Frame, after: Frame) -> Frame:
         .select("change", *FILES.names, "changed")
         .sort(_KEY)
     )
+
+
+def _exact(scans: Frame) -> Frame:
+    """Return for each account when the last run began after which `files` held exactly what was listed."""
+    is_exact = pl.col("mode") == "full"
+    if "exact" in scans.lazy().collect_schema():
+        is_exact = is_exact | pl.col("exact").fill_null(value=False)
+    loaded = scans.filter(pl.col("complete"), is_exact)
+    return loaded.group_by("account").agg(pl.col("started_at").max().alias(_EXACT))
+
+
+def _is_newer(covered: str) -> pl.Expr:
+    """Tell whether what such a run listed is newer than a complete scan."""
+    return (pl.col(_EXACT) > pl.col(covered)).fill_null(pl.col(_EXACT).is_not_null() & pl.col(covered).is_null())
 
 
 def _covered(files: Frame, scans: Frame, column: str) -> Frame:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 import dlt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
 from dlt.common.configuration import resolve_configuration
 from dlt.common.configuration.container import Container
 from dlt.common.data_writers import BufferedDataWriter
@@ -22,7 +25,8 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.pipeline.helpers import pipeline_drop
 from dlt.pipeline.state_sync import force_state_extract, load_pipeline_state_from_destination
 
-from files_source.coverage import Remembered
+from files_source.coverage import Coverage, Remembered
+from files_source.table_rows import TableRows
 
 SOURCE: Final = "openai_files"
 FILES_TABLE: Final = "files"
@@ -51,15 +55,10 @@ def keeps_versions(pipeline: dlt.Pipeline) -> bool:
     return "scd2" in _merge_strategies(pipeline)
 
 
-def holds_no_files(pipeline: dlt.Pipeline) -> bool:
-    """Tell whether the destination is a database whose table of files has no row, or is not there."""
+def holds_no_files(pipeline: dlt.Pipeline, table: str) -> bool:
+    """Tell whether the destination is a database whose table of files has no row, or does not exist."""
     with pipeline.destination_client() as destination:
-        if not isinstance(destination, SqlJobClientBase):
-            return False
-        if not _has_table(destination, FILES_TABLE):
-            return True
-        client = destination.sql_client
-        return not client.execute_sql(f"SELECT 1 FROM {client.make_qualified_table_name(FILES_TABLE)} LIMIT 1")
+        return isinstance(destination, SqlJobClientBase) and not TableRows(destination, table).has_any()
 
 
 def loads_at_once() -> bool:
@@ -76,17 +75,86 @@ def history_table(pipeline: dlt.Pipeline) -> str:
     return HISTORY_TABLE if keeps_versions(pipeline) else SNAPSHOTS_TABLE
 
 
-def accounts_held(pipeline: dlt.Pipeline, local: Mapping[str, Any]) -> Accounts:
-    """Return what the destination remembers of each account, and nothing where its table is gone.
+def accounts_held(
+    pipeline: dlt.Pipeline, table: str, servers: Mapping[str, str], *, local: Mapping[str, Any] | None = None
+) -> Accounts:
+    """Return what the destination remembers of each account's files in a table, as far as the rows are there.
 
-    The working folder's own state may be about another database, or a later state of this one. It
-    counts only where the destination keeps none.
+    What dlt keeps of earlier loads is looked for under whatever names the pipeline, its source and its
+    resource had then: it is about the table. The state in the working folder may be about another
+    database, or a later state of this one; it counts only where the destination keeps none.
+
+    A database is asked for a few files that it must have: one query for every 500 of them, of which an
+    account has about forty, however many rows the table has. What is remembered counts up to the newest
+    that is there. So an emptied, truncated or dropped table has nothing, and neither has one whose
+    latest rows were deleted. A folder of Parquet must have a file of a finished load.
+
+    Args:
+        servers: of the accounts to ask for, by name, the `Account.server`.
+        local: the resource's state in the working folder.
     """
-    stored = _stored(pipeline)
-    if stored is None:
-        return cast(Accounts, local.get("accounts", {}))
-    accounts, has_table = stored
-    return accounts if has_table else {}
+    if pipeline.destination is None:
+        return _remembered([local or {}], table)
+    with pipeline.destination_client() as destination:
+        if not isinstance(destination, WithStateSync):
+            return _remembered([local or {}], table)
+        try:
+            states = list(_states(destination, pipeline.pipeline_name))
+        except DestinationUndefinedEntity:
+            return {}
+        accounts = _remembered((resource for state in states for resource in _resources(state)), table)
+        if not accounts or isinstance(destination, FilesystemClient):
+            return accounts if _has_table(destination, table) else {}
+        if not isinstance(destination, SqlJobClientBase):
+            return accounts
+        return _believed(accounts, servers, TableRows(destination, table))
+
+
+def accounts_without_rows(pipeline: dlt.Pipeline, table: str, accounts: Collection[str]) -> frozenset[str]:
+    """Return those of *accounts* that have no row in a table; a destination that cannot be asked is taken to have some.
+
+    A database is asked once if the table is empty, and otherwise once for each account.
+    """
+    if not accounts:
+        return frozenset()
+    with pipeline.destination_client() as destination:
+        if isinstance(destination, SqlJobClientBase):
+            rows = TableRows(destination, table)
+            has_any = rows.has_any()
+            return frozenset(name for name in accounts if not (has_any and rows.has_any(name)))
+        is_empty = isinstance(destination, FilesystemClient) and not _has_table(destination, table)
+        return frozenset(accounts if is_empty else ())
+
+
+def file_ids(pipeline: dlt.Pipeline, table: str, account: str) -> Iterator[pa.Array]:
+    """Yield the ids of an account's files in a table, some at a time; none where the destination cannot be asked."""
+    with pipeline.destination_client() as destination:
+        if isinstance(destination, SqlJobClientBase):
+            yield from TableRows(destination, table).ids(account)
+        elif isinstance(destination, FilesystemClient):
+            complete = _complete(destination)
+            for path in _paths(destination, table):
+                if path.endswith(".parquet") and not _is_left(path, complete):
+                    with destination.fs_client.open(path, "rb") as file:
+                        rows = pyarrow.parquet.read_table(file, columns=["account", "id"])
+                    yield rows.filter(pc.equal(rows.column("account"), account)).column("id").combine_chunks()
+
+
+def _believed(accounts: Mapping[str, Remembered], servers: Mapping[str, str], rows: TableRows) -> Accounts:
+    """Return what is remembered of accounts, cut to what the rows of a table bear out; of others, all of it."""
+    asked = {
+        name: Coverage.recall(accounts[name], server=accounts[name]["server"]) for name in servers if name in accounts
+    }
+    witnesses = {name: coverage.witnesses() for name, coverage in asked.items()}
+    present = rows.present(sorted({file_id for ids in witnesses.values() for file_id in ids}))
+    believed = dict(accounts)
+    for name, coverage in asked.items():
+        here = {file_id for account, file_id in present if account == name}
+        if witnesses[name]:
+            believed[name] = coverage.believed(here).remember()
+        elif coverage.spans and not rows.has_any(name):
+            believed[name] = Coverage(coverage.server).remember()
+    return believed
 
 
 def load_state() -> None:
@@ -199,52 +267,46 @@ def _merge_strategies(pipeline: dlt.Pipeline) -> Sequence[str]:
     return () if destination is None else destination.capabilities().supported_merge_strategies or ()
 
 
-def _stored(pipeline: dlt.Pipeline) -> tuple[Accounts, bool] | None:
-    """Return what the destination remembers and whether it has the table; None where it keeps no state."""
-    if pipeline.destination is None:
-        return None
-    with pipeline.destination_client() as destination:
-        if not isinstance(destination, WithStateSync):
-            return None
-        try:
-            state = _state(destination, pipeline.pipeline_name)
-        except DestinationUndefinedEntity:
-            return {}, True
-        accounts = cast(Accounts, _resource(state or {}).get("accounts", {}))
-        return accounts, not accounts or _has_table(destination, FILES_TABLE)
+def _states(destination: WithStateSync, name: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the states of dlt that may be about a table.
 
-
-def _state(destination: WithStateSync, name: str) -> Mapping[str, Any] | None:
-    """Return the pipeline's state as the last complete load has left it.
-
-    In a folder, dlt writes the state before it notes the load as complete, and reads it back even
-    if it never came to that.
+    A database merges, so that a pipeline's own state will do. A folder is appended to: it must be known
+    what other pipelines have put there.
     """
     if not isinstance(destination, FilesystemClient):
-        return load_pipeline_state_from_destination(name, destination)
+        state = load_pipeline_state_from_destination(name, destination)
+        if state is not None:
+            yield state
+        return
+    newest: dict[str, tuple[str, str]] = {}
     complete = _complete(destination)
-    states = {
-        load_id: path
-        for path in _paths(destination, _STATE)
-        if (load_id := _load_id(path)) and path.rpartition("/")[2].startswith(f"{name}__")
-    }
-    counted = [load_id for load_id in states if complete is None or load_id in complete]
-    if not counted:
-        return None
-    newest = json.loads(destination.fs_client.read_text(states[max(counted)], encoding="utf-8"))
-    return decompress_state(newest["state"])
+    for path in _paths(destination, _STATE):
+        load_id = _load_id(path)
+        if load_id is not None and (complete is None or load_id in complete):
+            pipeline = path.rpartition("/")[2].partition(f"__{load_id}")[0]
+            newest[pipeline] = max(newest.get(pipeline, ("", "")), (load_id, path))
+    for _, path in newest.values():
+        stored = json.loads(destination.fs_client.read_text(path, encoding="utf-8"))
+        yield decompress_state(stored["state"])
 
 
-def _resource(state: Mapping[str, Any]) -> dict[str, Any]:
-    source = state.get("sources", {}).get(SOURCE, {})
-    return cast(dict[str, Any], source.get("resources", {}).get(FILES_TABLE, {}))
+def _remembered(resources: Iterable[Mapping[str, Any]], table: str) -> dict[str, Remembered]:
+    """Return what the states of resources remember of each account's files in a table: what was loaded last."""
+    about = [known for known in resources if "accounts" in known and known.get("table", FILES_TABLE) == table]
+    found: dict[str, Remembered] = {}
+    for resource in sorted(about, key=lambda resource: str(resource.get("load_id", ""))):
+        found |= resource["accounts"]
+    return found
+
+
+def _resources(state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the states of all resources of all sources, whatever they are called."""
+    for source in state.get("sources", {}).values():
+        yield from source.get("resources", {}).values()
 
 
 def _has_table(destination: JobClientBase, name: str) -> bool:
     if isinstance(destination, FilesystemClient):
         complete = _complete(destination)
         return not all(_is_left(path, complete) for path in _paths(destination, name))
-    if isinstance(destination, SqlJobClientBase):
-        _, columns = destination.get_storage_table(name)
-        return bool(columns)
     return True

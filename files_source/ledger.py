@@ -25,9 +25,22 @@ SCANS: Final = pa.schema(
         column("requests", pa.int64(), "Requests sent, those sent again included"),
         column("retries", pa.int64(), "How many of them were sent again"),
         column("received", pa.int64(), "Bytes of answers, as they travelled"),
-        column("watermark", TIMESTAMP, "Every file created before this is held; null after a failure", nullable=True),
+        column("watermark", TIMESTAMP, "Files created before this were listed; null after a failure", nullable=True),
         column("complete", pa.bool_(), "Whether the listing was read to its end"),
         column("error", pa.string(), "Why it was not", nullable=True),
+        column(
+            "exact",
+            pa.bool_(),
+            "Whether `files` then held exactly what was listed: all files of the account, loaded again or first",
+            nullable=True,
+        ),
+        column("note", pa.string(), "What is worth knowing about a scan without an error", nullable=True),
+        column(
+            "missed",
+            pa.int64(),
+            "Of a history scan: files that incremental runs should have loaded and did not; null if none had run",
+            nullable=True,
+        ),
     ]
 )
 """Arrow schema of the table `scans`; (account, started_at) is its key."""
@@ -50,6 +63,9 @@ class ScanRecord:
     watermark: datetime | None
     complete: bool
     error: str | None
+    exact: bool | None = None
+    note: str | None = None
+    missed: int | None = None
 
 
 def ledger(records: Iterable[ScanRecord]) -> pa.Table:

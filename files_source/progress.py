@@ -19,6 +19,8 @@ BATCH: Final = 50_000
 OnPage = Callable[[int, int], None]
 """What is told the pages and the rows read so far, after each page."""
 
+_A_MINUTE: Final = 60
+
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -35,6 +37,8 @@ class Progress:
         seen: rows on them.
         settled: the instant before which the listing was final when it began, in microseconds since
             1970; None until the first page has come.
+        listed: the instant before which every file was listed that was there by then, likewise: a
+            minute before the listing began, or less where the overlap is shorter.
     """
 
     overlap: int
@@ -42,6 +46,7 @@ class Progress:
     pages: int = 0
     seen: int = 0
     settled: int | None = None
+    listed: int | None = None
 
     def take(self, page: Page) -> None:
         """Count a page."""
@@ -53,6 +58,7 @@ class Progress:
             here = datetime.now(UTC)
             now = min(page.date or here, here)  # a clock that is ahead would settle what is still to come
             self.settled = (int(now.timestamp()) - self.overlap) * MICROSECONDS
+            self.listed = (int(now.timestamp()) - min(self.overlap, _A_MINUTE)) * MICROSECONDS
 
 
 class Shared:

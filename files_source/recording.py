@@ -17,7 +17,7 @@ from files_source.destinations import Target, target
 from files_source.errors import ConfigError, JournalError
 from files_source.holdings import DELETIONS_TABLE, SOURCE, merges
 from files_source.journal import Journal
-from files_source.resources import described
+from files_source.scan_rows import described
 from files_source.stored import opened as opened_for_reading
 from files_source.syncing import opened
 

@@ -2,107 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
-from typing import Any, cast
+from threading import get_ident
+from typing import Any, Final, cast
 
 import dlt
-import pyarrow as pa
 
-from files_source.attempts import Attempt
-from files_source.borders import BorderNotes
 from files_source.client import FilesClient
-from files_source.coverage import Coverage, Rung, Span
+from files_source.coverage import Coverage, Remembered
+from files_source.dlt_run import Run
 from files_source.errors import ConfigError
 from files_source.extraction import Extraction
 from files_source.holdings import (
+    FILES_TABLE,
     HISTORY_TABLE,
     SNAPSHOTS_TABLE,
     Accounts,
     accounts_held,
-    holds_no_files,
+    file_ids,
     keeps_versions,
-    load_state,
-    loads_at_once,
-    merges,
 )
-from files_source.incremental import Increment
-from files_source.ledger import ledger
-from files_source.progress import MICROSECONDS, OnPage, instant, moment
+from files_source.missed import missed
+from files_source.new_files import OVERLAP, Borders, border_notes, known_borders
+from files_source.progress import OnPage
 from files_source.scan import Scan
-from files_source.schema import FILES, descriptions
-from files_source.tolerant import EARLIEST
+from files_source.scan_rows import described, ledger_beside, ledger_item
+from files_source.spool import Spool
 from files_source.versions import ROW_VERSION, SNAPSHOTS, VERSIONS, snapshot, versions
 
-Cursor = dlt.sources.incremental[datetime]
-Borders = Mapping[str, tuple[Rung, ...]]
-"""Where complete listings may start, by account."""
-
-
-def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
-    """Yield what the destination lacks, then remember how far that reaches.
-
-    Of several accounts, each is loaded whole or not at all.
-
-    Raises:
-        FilesSourceError: as `Extraction.listed` does.
-    """
-    pipeline, state = dlt.current.pipeline(), dlt.current.resource_state()
-    held, merging = accounts_held(pipeline, state), merges(pipeline)
-    if state.get("accounts", {}) != held:
-        state["accounts"] = dict(held)  # dlt has restored the state of a load that never became complete
-    asked = Span(extraction.purpose, _bound(created_at.initial_value), _bound(created_at.end_value))
-    _check(extraction, held, asked, merging=merging)
-    notes = _border_notes(extraction)
-    known = _known_borders(extraction, notes)
-    begin = partial(_increment, extraction=extraction, held=held, known=known, asked=asked, merging=merging)
-    is_first = extraction.loads_once and not held
-    appends = not merging or (is_first and loads_at_once() and holds_no_files(pipeline))
-    disposition: Any = "replace" if extraction.full_refresh else "append" if appends else "merge"
-    hints = dlt.mark.make_hints(write_disposition=disposition)
-    yielded, learned, distinct = False, {}, True
-    with extraction.listed("full" if extraction.full_refresh else "incremental", begin) as listed:
-        for attempt, tables in listed:
-            found: pa.Table | None = None
-            for found in tables:
-                created_at.advance(_reached(created_at, attempt))
-                yield found if yielded else dlt.mark.with_hints(found, hints)
-                yielded = True
-            is_new = attempt.account not in held or extraction.full_refresh
-            if is_new and not yielded:
-                created_at.advance(_reached(created_at, attempt))
-                yield dlt.mark.with_hints(FILES.empty_table(), hints)
-                yielded = True
-            run = cast(Increment, attempt.listing)
-            distinct = distinct and run.is_distinct
-            if run.borders is not None:
-                notes.note(attempt.account, run.borders, server=run.client.account.server, purpose=extraction.purpose)
-            if is_new or found is not None or run.has_learned:
-                learned[attempt.account] = run.reached.remember()
-        if merging and disposition == "append" and yielded and not distinct:  # a file may have come twice
-            yield dlt.mark.with_hints(FILES.empty_table(), dlt.mark.make_hints(write_disposition="merge"))
-        if learned:
-            state["accounts"] = {**held, **learned}
-            load_state()
+_POLL: Final = 0.01
+"""Seconds between two looks at whether the listings are over."""
 
 
 def every_file(extraction: Extraction) -> Iterator[object]:
     """Yield every file of each account whose listing is complete.
 
     Raises:
-        FilesSourceError: no account's is.
+        ConfigError: dlt would stop the resource early, so that files that exist would be retired.
+        FilesSourceError: no account's listing is complete.
     """
-    pipeline, notes = dlt.current.pipeline(), _border_notes(extraction)
-    begin = partial(_scan, extraction=extraction, known=_known_borders(extraction, notes))
-    with extraction.spooled("history", begin) as spooled:
+    run, notes = Run.current(), border_notes(extraction)
+    run.refuse_row_filters()
+    if run.limit is not None:
+        raise ConfigError("a history needs every file, as it retires those that it does not see: leave out add_limit")
+    begin = partial(_scan, extraction=extraction, known=known_borders(extraction, notes))
+    with extraction.spooled("history", begin, load=run.load_id) as spooled:
         complete = list(spooled)  # whose versions may be retired must be known before the first row
-        for attempt, _ in complete:
+        held = {} if run.pipeline is None or run.refreshes else _held(extraction, run.pipeline)
+        for attempt, spool in complete:
             scan = cast(Scan, attempt.listing)
             notes.note(attempt.account, scan.borders, server=scan.client.account.server, purpose=scan.purpose)
-        if keeps_versions(pipeline):
-            hints = _version_hints([attempt.account for attempt, _ in complete], extraction.purpose, pipeline)
+            found = _missed(attempt.account, spool, held.get(attempt.account), run.pipeline)
+            extraction.amend(attempt.account, missed=found)
+        if run.pipeline is None or keeps_versions(run.pipeline):
+            names = [attempt.account for attempt, _ in complete]
+            hints = run.pipeline and _version_hints(names, extraction.purpose, run.pipeline)
             tables = chain.from_iterable(versions(spool) for _, spool in complete)
             none = VERSIONS.empty_table()
         else:
@@ -111,102 +68,33 @@ def every_file(extraction: Extraction) -> Iterator[object]:
             )
             tables = chain.from_iterable(snapshot(spool, at=attempt.started_at) for attempt, spool in complete)
             none = SNAPSHOTS.empty_table()
-        yield dlt.mark.with_hints(next(tables, none), hints)
+        yield dlt.mark.with_hints(next(tables, none), hints) if hints else next(tables, none)
         for table in tables:
-            yield dlt.mark.with_hints(table, hints)
+            yield dlt.mark.with_hints(table, hints) if hints else table
+    yield from ledger_beside(extraction, run)
 
 
 def what_was_done(extraction: Extraction) -> Iterator[object]:
     """Yield a row of the ledger for each account, once all of their listings have ended."""
-    while extraction.running:
+    run = Run.current()
+    while run.selected & {FILES_TABLE, HISTORY_TABLE} and extraction.over != run.load_id:
+        if extraction.thread != get_ident():
+            time.sleep(_POLL)  # dlt lists on another thread, which this one must not keep from its work
         yield None
-    if extraction.records:
-        disposition: Any = "merge" if merges(dlt.current.pipeline()) else "append"
-        rows = ledger(sorted(extraction.records, key=lambda record: record.started_at))
-        yield dlt.mark.with_hints(rows, dlt.mark.make_hints(write_disposition=disposition))
-
-
-def described(schema: pa.Schema) -> Any:
-    """Return what each column means, as dlt takes it."""
-    return {name: {"description": text} for name, text in descriptions(schema).items()}
-
-
-def _border_notes(extraction: Extraction) -> BorderNotes:
-    return BorderNotes(dlt.current.source_state().setdefault("borders", {}), extraction.limit)
-
-
-def _known_borders(extraction: Extraction, notes: BorderNotes) -> Borders:
-    return {
-        account.name: notes.of(account.name, server=account.server, purpose=extraction.purpose)
-        for account in extraction.accounts
-    }
-
-
-def _increment(
-    client: FilesClient,
-    *,
-    extraction: Extraction,
-    held: Accounts,
-    known: Borders,
-    asked: Span,
-    merging: bool,
-    on_page: OnPage | None,
-) -> Increment:
-    return Increment(
-        client=client,
-        coverage=Coverage.recall(
-            None if extraction.full_refresh else held.get(client.account.name), server=client.account.server
-        ),
-        asked=asked,
-        merges=merging,
-        overlap=extraction.overlap,
-        limit=extraction.limit,
-        again=extraction.full_refresh or (merging and asked.until is not None),
-        workers=extraction.workers_each,
-        known=known[client.account.name],
-        on_page=on_page,
-    )
+    if records := extraction.take_records():
+        yield ledger_item(records, run)
 
 
 def _scan(client: FilesClient, *, extraction: Extraction, known: Borders, on_page: OnPage | None) -> Scan:
     return Scan(
         client=client,
         purpose=extraction.purpose,
-        overlap=extraction.overlap,
+        overlap=OVERLAP if extraction.overlap is None else extraction.overlap,
         limit=extraction.limit,
         workers=extraction.workers_each,
         known=known[client.account.name],
         on_page=on_page,
     )
-
-
-def _check(extraction: Extraction, held: Accounts, asked: Span, *, merging: bool) -> None:
-    """Refuse what would lose rows or double them.
-
-    Raises:
-        ConfigError: a part of the table should be replaced, which dlt can only replace as a whole;
-            or, where rows are only appended, an account's name stands for another server's files.
-    """
-    names = {account.name for account in extraction.accounts}
-    if extraction.full_refresh and (set(held) - names or asked != Span(None, None, None)):
-        raise ConfigError(
-            "a full refresh replaces the whole table: leave out the purpose and the times, and load into another "
-            "place if this one holds other accounts, too"
-        )
-    for account in extraction.accounts:
-        server = account.server
-        known = held[account.name]["server"] if account.name in held else server
-        if not merging and not extraction.full_refresh and known != server:
-            raise ConfigError(
-                f"account {account.name!r} of this folder was loaded from {known}, not from {server}: give another "
-                "account name (--account), or load all again with --full-refresh"
-            )
-
-
-def _reached(created_at: Cursor, attempt: Attempt[Increment]) -> datetime:
-    """Return how far dlt's cursor has come; the coverage in the state is what counts."""
-    settled = moment(cast(Increment, attempt.listing).until)
-    return max(filter(None, (created_at.last_value, settled)))
 
 
 def _version_hints(accounts: list[str], purpose: str | None, pipeline: dlt.Pipeline) -> Any:
@@ -233,13 +121,14 @@ def _literals(pipeline: dlt.Pipeline) -> Callable[[str], str]:
     return lambda text: str(escape(text)).replace("{", "{{").replace("}", "}}")
 
 
-def _bound(value: object) -> int | None:
-    """Return a bound of the cursor in microseconds since 1970; None where it leaves nothing out."""
-    if value is None:
+def _held(extraction: Extraction, pipeline: dlt.Pipeline) -> Accounts:
+    servers = {account.name: account.server for account in extraction.accounts}
+    return accounts_held(pipeline, FILES_TABLE, servers)
+
+
+def _missed(account: str, spool: Spool, remembered: Remembered | None, pipeline: dlt.Pipeline | None) -> int | None:
+    """Return how many of an account's files increments have missed; None where there were none."""
+    if remembered is None or pipeline is None:
         return None
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if not isinstance(value, datetime):
-        raise ConfigError(f"created_at is bounded by {value!r}: give a datetime, or ISO 8601 text")
-    bound = instant(value)
-    return bound if bound > EARLIEST * MICROSECONDS else None
+    coverage = Coverage.recall(remembered, server=remembered["server"])
+    return missed(spool, file_ids(pipeline, FILES_TABLE, account), coverage)

@@ -54,6 +54,7 @@ class Scan:
         is_ordered: whether the server was seen to list in ascending order only.
         is_proven: whether it has shown that it does so when it is asked to.
         is_distinct: whether no file can have come twice, even of a server that gives it so.
+        is_serial: whether the files came in the server's own ascending order, one page after the other.
     """
 
     client: FilesClient
@@ -67,6 +68,7 @@ class Scan:
     is_ordered: bool = field(default=False, init=False)
     is_proven: bool = field(default=False, init=False)
     is_distinct: bool = field(default=False, init=False)
+    is_serial: bool = field(default=False, init=False)
     _page_ends: list[PageEnd] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -109,6 +111,11 @@ class Scan:
         return cast(int, self.progress.settled)
 
     @property
+    def watermark(self) -> int:
+        """Return the instant before which every file has been listed."""
+        return cast(int, self.progress.listed)
+
+    @property
     def borders(self) -> tuple[Rung, ...]:
         """Return the borders that the next scan may start from; none of a server without an order."""
         return borders(self._page_ends, until=self.until) if self.is_proven else ()
@@ -120,6 +127,7 @@ class Scan:
             yield page
         self.is_ordered, self.is_proven = seen.ordered, seen.proven
         self.is_distinct = seen.ordered and not seen.tied
+        self.is_serial = seen.ordered
 
     def _at_once(self, listing: Generator[Page, None, None]) -> Generator[Page, None, None]:
         chains, walked = self._from_borders(listing) if self.known else self._from_both_ends(listing)
@@ -143,7 +151,7 @@ class Scan:
         for page in self._one_by_one(self._list(None)):
             new = [file_id not in ids for file_id in page.files.column("id").to_pylist()]
             yield replace(page, files=page.files.filter(pa.array(new, pa.bool_())).combine_chunks())
-        self.is_ordered = self.is_proven = self.is_distinct = False
+        self.is_ordered = self.is_proven = self.is_distinct = self.is_serial = False
 
     def _counted(self, pages: Generator[Page, None, None]) -> Generator[Page, None, None]:
         with closing(pages):

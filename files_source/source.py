@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -19,14 +20,15 @@ from files_source.extraction import Extraction
 from files_source.holdings import FILES_TABLE, HISTORY_TABLE, SCANS_TABLE, SOURCE
 from files_source.ledger import SCANS
 from files_source.listing import MAX_LIMIT, check_purpose
+from files_source.new_files import Cursor, new_files
 from files_source.progress import OnPage
-from files_source.resources import Cursor, described, every_file, new_files, what_was_done
+from files_source.resources import every_file, what_was_done
 from files_source.scan import WORKERS
+from files_source.scan_rows import SCAN_KEY, described
 from files_source.schema import FILES
 from files_source.settings import accounts_for, connection, setting, whole_number
 
-OVERLAP: Final = 60
-"""Seconds for which a file may still get neighbours before it: created earlier, or in the same second."""
+_INTERVAL: Final = ("DLT_INTERVAL_START", "DLT_INTERVAL_END")
 
 
 @configspec
@@ -62,20 +64,31 @@ def openai_files(
 ) -> tuple[DltResource, DltResource]:
     """Return the files of one account or many as a dlt source with the resources `files` and `scans`.
 
-    Each run loads what the destination lacks, keyed on `created_at`; what it holds already is known
-    from its own copy of dlt's state, so that another database, or one that was deleted or restored,
-    never leaves a hole. Every setting that is not given is looked up in dlt's configuration, as
-    `SOURCES__OPENAI_FILES__...`; `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `OPENAI_ORG_ID` and
-    `OPENAI_PROJECT_ID` fill what is left open. Making the source asks nothing.
+    Each run loads what the destination lacks, keyed on `created_at`. What it holds already is known
+    from its own copy of dlt's state, which is believed only as far as the rows are there: a database is
+    asked for some forty files of each account by their ids, 500 in one query. So another database, or
+    one that was emptied, deleted or restored, never leaves a hole, and a run with `refresh=` begins
+    anew. `write_disposition="replace"` is a full refresh; with "append", too, a destination that merges
+    does so. A run that `add_limit` stops goes on there the next time. `add_filter` is refused, as what
+    is yielded are Arrow tables, and so is `add_limit` of a history.
+
+    Every setting that is not given is looked up in dlt's configuration, as `SOURCES__OPENAI_FILES__...`;
+    `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` fill what is left open.
+    Making the source asks nothing.
 
     Args:
         created_at: dlt's cursor. `initial_value` leaves older files out; `end_value` with it loads
-            that range (a backfill), as do dlt's external scheduler variables.
+            that range (a backfill), as do dlt's external scheduler variables and, without a switch,
+            `DLT_INTERVAL_START` with `DLT_INTERVAL_END`. `range_start`, `range_end` and `lag` (as
+            *overlap*) count, too. `row_order`, `primary_key` and `on_cursor_value_missing` change
+            nothing: no file has no time, and each is loaded once. Another cursor path or
+            `last_value_func` is refused.
         purpose: only files of this purpose.
         limit: files a page, 1 to 10,000; 10,000 by default.
-        overlap: seconds until a file counts as settled by the server's clock, 60 by default.
-            Younger files are loaded at once where the destination merges, and again by the next
-            run; where it only appends, they are left for a later run.
+        overlap: seconds before a file counts as final by the server's clock. Where the destination
+            merges, younger files are loaded at once and again by the next run: 3600 by default. Where
+            it only appends, they are left for a later run: 60 by default. A file that shows up later
+            is loaded as long as no newer one is final.
         full_refresh: load everything again, in place of what is there. Unless the destination's
             `replace_strategy` is `insert-from-staging`, as `sync` sets it, dlt empties the table first.
         history: the resources are `files_history` and `scans`. Every file is listed; a version of it
@@ -123,7 +136,9 @@ def openai_files(
         connection=connection(timeout=timeout, max_retries=max_retries, ca_bundle=ca_bundle),
         purpose=purpose,
         limit=whole_number("limit", limit, MAX_LIMIT, least=1, most=MAX_LIMIT),
-        overlap=whole_number("overlap", overlap, OVERLAP, least=0),
+        overlap=None
+        if overlap is None and setting("overlap", None, int) is None
+        else whole_number("overlap", overlap, 0, least=0),
         full_refresh=full_refresh,
         loads_once=loads_once,
         workers=whole_number("workers", workers, WORKERS, least=1),
@@ -145,7 +160,7 @@ def openai_files(
     def files_history() -> Iterator[object]:
         yield from every_file(extraction)
 
-    @dlt.resource(name=SCANS_TABLE, spec=_Nothing, primary_key=("account", "started_at"), columns=described(SCANS))
+    @dlt.resource(name=SCANS_TABLE, spec=_Nothing, primary_key=SCAN_KEY, columns=described(SCANS))
     def scans() -> Iterator[object]:
         yield from what_was_done(extraction)
 
@@ -153,11 +168,26 @@ def openai_files(
 
 
 def _cursor(given: Cursor | None) -> Cursor:
-    """Return dlt's cursor on `created_at`, bounded as given or as configured."""
+    """Return dlt's cursor on `created_at`, bounded as given, as configured, or by `DLT_INTERVAL_START` and `_END`.
+
+    Raises:
+        ConfigError: only one of those variables is set.
+    """
     cursor: Cursor = dlt.sources.incremental[datetime](
         "created_at",
         initial_value=setting("created_at.initial_value", None, datetime),
         end_value=setting("created_at.end_value", None, datetime),
         primary_key=(),
+        allow_external_schedulers=_joins_interval(),
     )
     return cursor if given is None else cursor.merge(given)
+
+
+def _joins_interval() -> bool | None:
+    """Tell whether dlt takes the bounds from the environment, even without the switch that it has for that."""
+    found = [name for name in _INTERVAL if os.environ.get(name)]
+    if os.environ.get("DLT_ALLOW_EXTERNAL_SCHEDULERS") or not found:
+        return None
+    if len(found) < len(_INTERVAL):
+        raise ConfigError(f"{found[0]} is set alone: set both {' and '.join(_INTERVAL)}, or neither")
+    return True

@@ -6,7 +6,7 @@ import errno
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from tempfile import gettempdir
 from typing import Any, Final
@@ -24,15 +24,16 @@ from files_source.destinations import Target, target
 from files_source.errors import AccountsError, ConfigError, FilesSourceError, LoadError, excerpt
 from files_source.holdings import (
     FILES_TABLE,
-    SCANS_TABLE,
     discard_pending,
     forget_lost_tables,
     history_table,
+    merges,
     remove_leftovers,
 )
 from files_source.ledger import ScanRecord
 from files_source.places import DATASET, HELD
 from files_source.progress import OnPage
+from files_source.scan_rows import scan_log
 from files_source.source import openai_files
 
 PIPELINE: Final = "openai_files"
@@ -57,6 +58,8 @@ class Synced:
         seconds: how long the run took.
         accounts: how many accounts' listings were complete.
         discarded: whether a run that had died had left something, which was dropped first.
+        missed: of a history run, how many files it found that incremental runs into this place should
+            have loaded and did not; None if there were none, or of another run.
         query: a command that looks at the table; None where that depends on the destination.
     """
 
@@ -69,6 +72,7 @@ class Synced:
     seconds: float
     accounts: int
     discarded: bool
+    missed: int | None
     query: str | None
 
 
@@ -147,10 +151,9 @@ def sync(
     with opened(place) as (pipeline, discarded):
         try:
             pipeline.run(source)
-        except PipelineStepFailed as failed:
-            if any(isinstance(cause, FilesSourceError) for cause in _causes(failed)):  # not Ctrl-C, nor a full disk
-                with suppress(DltException, OSError, duckdb.Error):  # the listing's own failure is the one to tell
-                    pipeline.run(source.with_resources(SCANS_TABLE))
+        except (PipelineStepFailed, KeyboardInterrupt) as failed:
+            with suppress(DltException, OSError, duckdb.Error):  # the failure itself is the one to tell
+                _log_failure(pipeline, records, failed)
             raise
     failures = {record.account: record.error for record in records if record.error is not None}
     done = Synced(
@@ -163,11 +166,25 @@ def sync(
         seconds=time.monotonic() - began,
         accounts=len(records) - len(failures),
         discarded=discarded,
+        missed=sum(found) if (found := [record.missed for record in records if record.missed is not None]) else None,
         query=place.query(history_table(pipeline) if history else FILES_TABLE),
     )
     if failures:
         raise SyncedInPart(failures, done)
     return done
+
+
+def _log_failure(pipeline: dlt.Pipeline, records: Sequence[ScanRecord], failed: BaseException) -> None:
+    """Load the rows of the ledger of a run that failed or was interrupted: nothing that it listed is loaded."""
+    reason = "interrupted" if any(isinstance(cause, KeyboardInterrupt) for cause in _causes(failed)) else "not loaded"
+    if isinstance(failed, PipelineStepFailed) and failed.step != "extract":
+        discard_pending(pipeline)
+    if records:
+        ended = [
+            replace(record, rows=0, watermark=None, complete=False, missed=None, error=record.error or reason)
+            for record in records
+        ]
+        pipeline.run(scan_log(ended, merging=merges(pipeline)))
 
 
 @contextmanager

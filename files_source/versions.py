@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from files_source.row_text import row_texts
 from files_source.schema import FILES, TIMESTAMP, column
 from files_source.spool import Spool
 
@@ -24,7 +25,7 @@ VERSIONS: Final = FILES.append(
 SNAPSHOTS: Final = FILES.append(column("snapshot_at", TIMESTAMP, "When the scan began; `started_at` in `scans`"))
 """Arrow schema of the rows of snapshots, where versions cannot be kept."""
 
-_IN_LITTLE_MEMORY: Final[dict[str, str | bool | int | float | list[str]]] = {
+IN_LITTLE_MEMORY: Final[dict[str, str | bool | int | float | list[str]]] = {
     "memory_limit": "192MB",
     "temp_directory": tempfile.gettempdir(),
 }
@@ -38,10 +39,9 @@ def versions(spool: Spool) -> Iterator[pa.Table]:
     The version is part of what a warehouse holds: to compute it in another way would make a new
     version of every file.
     """
-    with duckdb.connect(config=_IN_LITTLE_MEMORY) as database:
+    with duckdb.connect(config=IN_LITTLE_MEMORY) as database:
         for files in distinct(spool):
-            texts = [pc.cast(_as_number(files.column(name)), pa.string()) for name in FILES.names]
-            rows = pa.table({"text": pc.binary_join_element_wise(*map(_delimited, texts), "")})
+            rows = pa.table({"text": row_texts(files)})
             digests = database.from_arrow(rows).project(f"left(sha256(text), {_DIGITS}) AS digest").to_arrow_table()
             yield files.append_column(ROW_VERSION, digests.column("digest")).cast(VERSIONS)
 
@@ -62,7 +62,7 @@ def distinct(spool: Spool) -> Iterator[pa.Table]:
 
 def _repeated(spool: Spool) -> pa.Array:
     """Return the ids that stand in more than one row."""
-    with duckdb.connect(config=_IN_LITTLE_MEMORY) as database:
+    with duckdb.connect(config=IN_LITTLE_MEMORY) as database:
         counted = database.from_arrow(spool.reader()).aggregate("id, count(*) AS rows", "id")
         found = counted.filter("rows > 1").project("id").fetchall()
     return pa.array([file_id for (file_id,) in found], pa.string())
@@ -77,13 +77,3 @@ def _without_repeats(files: pa.Table, repeated: pa.Array, given: set[object]) ->
         given.add(file_id)
     repeats = pc.is_in(pa.array(range(files.num_rows), pa.int64()), pa.array(positions, pa.int64()))
     return files.filter(pc.invert(repeats))
-
-
-def _as_number(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    return values.cast(pa.int64()) if values.type == TIMESTAMP else values
-
-
-def _delimited(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return each text behind its length, and null as nothing, so that no two rows read the same when joined."""
-    lengths = pc.cast(pc.binary_length(texts), pa.string())
-    return pc.fill_null(pc.binary_join_element_wise(lengths, texts, ":"), "-")

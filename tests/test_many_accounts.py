@@ -235,6 +235,8 @@ def test_the_ledger_says_what_a_run_did(mode: str, place: str, served: Serve):
         "watermark": good["watermark"],
         "complete": True,
         "error": None,
+        "note": None,
+        "missed": None,
     }
     assert good["pages"] == -(-asked // 5) == good["requests"] - 1
     assert good["watermark"].timestamp() == NOW - 60
