@@ -196,6 +196,13 @@ def discard_pending(pipeline: dlt.Pipeline) -> bool:
     return is_left
 
 
+def drop_unfinished(pipeline: dlt.Pipeline) -> bool:
+    """Drop what a run has left that failed just now, and tell whether nothing is left."""
+    if _has_pending(pipeline) and issubclass(_client_class(pipeline), WithStateSync):
+        pipeline.drop()
+    return not _has_pending(pipeline)
+
+
 def _has_pending(pipeline: dlt.Pipeline) -> bool:
     try:
         return pipeline.has_pending_data

@@ -120,6 +120,8 @@ def summary(done: Synced) -> str:
     traffic = f"{counted(done.pages, 'page')}, {counted(done.requests, 'request')}{again}, {size(done.received)}"
     whose = f" of {done.accounts:,} accounts" if done.accounts > 1 else ""
     lines += [f"{counted(done.rows, 'file')}{whose} into {printable(done.to)} in {done.seconds:.1f} s ({traffic})"]
+    if done.missed:
+        lines += [f"{counted(done.missed, 'file')} of these had been missed by incremental runs"]
     lines += [f"look at it: {printable(done.query)}"] if done.query else []
     return "\n".join(lines)
 

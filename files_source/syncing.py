@@ -25,6 +25,7 @@ from files_source.errors import AccountsError, ConfigError, FilesSourceError, Lo
 from files_source.holdings import (
     FILES_TABLE,
     discard_pending,
+    drop_unfinished,
     forget_lost_tables,
     history_table,
     merges,
@@ -177,9 +178,7 @@ def sync(
 def _log_failure(pipeline: dlt.Pipeline, records: Sequence[ScanRecord], failed: BaseException) -> None:
     """Load the rows of the ledger of a run that failed or was interrupted: nothing that it listed is loaded."""
     reason = "interrupted" if any(isinstance(cause, KeyboardInterrupt) for cause in _causes(failed)) else "not loaded"
-    if isinstance(failed, PipelineStepFailed) and failed.step != "extract":
-        discard_pending(pipeline)
-    if records:
+    if records and drop_unfinished(pipeline):
         ended = [
             replace(record, rows=0, watermark=None, complete=False, missed=None, error=record.error or reason)
             for record in records

@@ -13,10 +13,13 @@ import pyarrow as pa
 import pytest
 
 from files_source import openai_files, read_files, read_table, sync
+from files_source.accounts import Account
 from files_source.client import FilesClient
 from files_source.emulator import Clock, Emulator
 from files_source.errors import ConfigError
+from files_source.incremental import Increment
 from files_source.ledger import SCANS
+from files_source.scan import Scan
 from tests.conftest import NOW, loaded
 
 Connect = Callable[..., FilesClient]
@@ -508,6 +511,65 @@ class TestTheLedgerOfEveryRun:
         scans = read_table(place, "scans")
         assert scans["rows"].to_list() == [30]
         assert sorted(scans.columns) == sorted(SCANS.names)
+
+    @pytest.mark.parametrize("history", [False, True])
+    @pytest.mark.parametrize("step", ["extract", "normalize", "load"])
+    def test_an_interrupted_run(self, step: str, history: bool, place: str, emulator: Emulator, connect: Connect):
+        """Its row says that nothing of it is loaded, and the next run loads everything."""
+        emulator.populate(30, start=NOW - 9 * DAY, end=NOW - DAY)
+        sync(place, client=connect(), purpose="vision")
+        with pytest.MonkeyPatch.context() as patch:
+            interrupt(patch, step)
+            with pytest.raises(KeyboardInterrupt):
+                sync(place, client=connect(), history=history)
+        (_, interrupted) = read_table(place, "scans").sort("started_at").to_dicts()
+
+        sync(place, client=connect(), history=history)
+
+        assert (interrupted["rows"], interrupted["complete"], interrupted["watermark"]) == (0, False, None)
+        assert "interrupted" in interrupted["error"] or "stopped" in interrupted["error"]
+        assert sorted(read_files(place)["id"]) == sorted(emulator.ids())
+
+    def test_accounts_that_nobody_waited_for(self, place: str, emulator: Emulator, url: str):
+        """An account whose listing goes on when the run is interrupted has its row, too."""
+        emulator.populate(30, start=NOW - 9 * DAY, end=NOW - DAY)
+        accounts = [Account(name=name, base_url=url) for name in ("a", "b", "c")]
+
+        with pytest.raises(KeyboardInterrupt):
+            sync(place, accounts=accounts, workers=1, limit=10, on_page=stop_at(pages=4))
+
+        scans = read_table(place, "scans")
+        assert scans["account"].to_list()
+        assert not scans["complete"].any()
+        assert scans["rows"].sum() == 0
+
+
+def interrupt(patch: pytest.MonkeyPatch, step: str) -> None:
+    """Let Ctrl-C be pressed in a step of the next run: while files are listed, or when another step begins."""
+    if step == "extract":
+        patch.setattr(Increment, "_counted", raise_interrupt)
+        patch.setattr(Scan, "_counted", raise_interrupt)
+        return
+    pressed, function = iter([True]), getattr(dlt.Pipeline, step)
+
+    def pressing(self: dlt.Pipeline, *arguments: Any, **named: Any) -> Any:
+        if next(pressed, False):
+            raise KeyboardInterrupt
+        return function(self, *arguments, **named)
+
+    patch.setattr(dlt.Pipeline, step, pressing)
+
+
+def raise_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def stop_at(*, pages: int) -> Callable[[int, int], None]:
+    def on_page(read: int, _: int) -> None:
+        if read >= pages:
+            raise KeyboardInterrupt
+
+    return on_page
 
 
 def causes(error: BaseException | None) -> list[BaseException]:

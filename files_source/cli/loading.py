@@ -38,7 +38,7 @@ def sync(
     limit: Limit = None,
     overlap: Annotated[
         int | None,
-        typer.Option(metavar="SECONDS", min=0, help="How long a file may still get neighbours; otherwise 60."),
+        typer.Option(metavar="SECONDS", min=0, help="Age from which a file is final (default 3600, in Parquet 60)."),
     ] = None,
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", help="Load everything again, in place of what is there.")
