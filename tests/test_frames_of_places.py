@@ -14,13 +14,15 @@ from polars.testing import assert_frame_equal
 from files_source import Account, CleanedInPart, Cleanup, FilesStream, read_files, scan_files
 from files_source.client import FilesClient
 from files_source.emulator import Clock, Emulator, status
-from files_source.errors import ConfigError, LoadError
+from files_source.errors import ApiError, ConfigError, LoadError
 from files_source.inventories import stored
 from files_source.stored import opened
 from files_source.syncing import sync
-from files_source.tables import scan_stored
+from files_source.tables import read_table, scan_stored
 from tests.conftest import NOW
 from tests.test_tables import TYPES, database, files, load, write
+
+Connect = Callable[..., FilesClient]
 
 DAY = 86_400
 MONTH = datetime.fromtimestamp(NOW - 30 * DAY, UTC)
@@ -51,7 +53,7 @@ def put(place: str, table: pa.Table, *, number: int = 0) -> None:
     "place", ["inventory.duckdb", "lake/", "parquet:lake", "a=1 'b' 2.5.c/", "memory://bucket/lake"]
 )
 @pytest.mark.usefixtures("year")
-def test_what_was_loaded_is_the_frame_that_was_listed(place: str, connect: Callable[..., FilesClient]):
+def test_what_was_loaded_is_the_frame_that_was_listed(place: str, connect: Connect):
     """The same rows, columns and types in the same order, eager and lazy."""
     sync(place, client=connect(), overlap=0)
 
@@ -173,7 +175,7 @@ def test_loads_that_were_not_finished_are_left_out():
 
 @PLACES
 @pytest.mark.usefixtures("year")
-def test_a_place_that_keeps_only_a_history(place: str, connect: Callable[..., FilesClient], emulator: Emulator):
+def test_a_place_that_keeps_only_a_history(place: str, connect: Connect, emulator: Emulator):
     """It gives what is there by its last complete scan."""
     sync(place, client=connect(), history=True)
     emulator.remove(emulator.ids()[7])
@@ -208,9 +210,7 @@ class TestWhatIsStillThere:
         for file_id in emulator.ids()[:2]:
             emulator.remove(file_id)
 
-    def test_what_a_history_run_found_gone_is_left_out(
-        self, place: str, connect: Callable[..., FilesClient], account: Emulator
-    ):
+    def test_what_a_history_run_found_gone_is_left_out(self, place: str, connect: Connect, account: Emulator):
         """What it was not told of is not; eager and lazy, and in the answers about storage."""
         sync(place, client=connect())
         self.lose(account)
@@ -224,9 +224,7 @@ class TestWhatIsStillThere:
         }
         assert ids(stored(place).files) == set(account.ids())
 
-    def test_what_came_after_it_is_there(
-        self, place: str, connect: Callable[..., FilesClient], account: Emulator, clock: Clock
-    ):
+    def test_what_came_after_it_is_there(self, place: str, connect: Connect, account: Emulator, clock: Clock):
         """Files that a later run has listed, each once."""
         sync(place, client=connect())
         sync(place, client=connect(), history=True)
@@ -240,9 +238,7 @@ class TestWhatIsStillThere:
         assert ids(frame) == set(account.ids())
         assert stored(place).basis == "history"
 
-    def test_a_young_file_that_it_did_not_find_is_gone_too(
-        self, place: str, connect: Callable[..., FilesClient], account: Emulator
-    ):
+    def test_a_young_file_that_it_did_not_find_is_gone_too(self, place: str, connect: Connect, account: Emulator):
         """Though it was listed before, and such a file may be missed: until another run lists it."""
         young = str(account.add(created_at=NOW)["id"])
         sync(place, client=connect(), overlap=0)
@@ -252,9 +248,7 @@ class TestWhatIsStillThere:
 
         assert ids(read_files(place)) == set(account.ids()) == ids(stored(place).files)
 
-    def test_an_account_that_it_found_empty_has_been_checked(
-        self, place: str, connect: Callable[..., FilesClient], account: Emulator
-    ):
+    def test_an_account_that_it_found_empty_has_been_checked(self, place: str, connect: Connect, account: Emulator):
         """There is nothing left that could be gone."""
         sync(place, client=connect())
         for file_id in account.ids():
@@ -266,9 +260,7 @@ class TestWhatIsStillThere:
         assert (found.files.height, found.basis) == (0, "history")
         assert stored(place, purpose="batch").checked_at == found.checked_at is not None
 
-    def test_of_another_purpose_it_says_nothing(
-        self, place: str, connect: Callable[..., FilesClient], account: Emulator
-    ):
+    def test_of_another_purpose_it_says_nothing(self, place: str, connect: Connect, account: Emulator):
         """All that was listed of that counts, and it is said that some may be gone."""
         sync(place, client=connect())
         everything = account.ids()
@@ -291,7 +283,7 @@ class TestWhatIsStillThere:
 
         assert read_files(place)["account"].value_counts().sort("account").rows() == [("lab", 18), ("team", 20)]
 
-    def test_what_a_cleanup_deleted_is_gone(self, place: str, connect: Callable[..., FilesClient], account: Emulator):
+    def test_what_a_cleanup_deleted_is_gone(self, place: str, connect: Connect, account: Emulator):
         """Without a history run; a file that the server refused to delete stays."""
         sync(place, client=connect())
         cleanup = Cleanup(client=connect(), workers=1)
@@ -303,7 +295,7 @@ class TestWhatIsStillThere:
         assert ids(read_files(place)) == set(account.ids()) == ids(stored(place).files)
 
     def test_what_a_history_run_finds_is_there_whatever_a_cleanup_took_it_for(
-        self, place: str, connect: Callable[..., FilesClient], account: Emulator
+        self, place: str, connect: Connect, account: Emulator
     ):
         """The last one who looked is right."""
         sync(place, client=connect())
@@ -339,3 +331,67 @@ def test_a_place_that_is_broken(place: str):
 
     with pytest.raises(LoadError, match=rf"^{place} cannot be read: [^\n]+; see to it, and read again$"):
         scan_files(place).collect()
+
+
+class TestTheNewestCompleteKnowledge:
+    """What lists everything counts from then on, whichever run it was."""
+
+    def test_a_full_refresh_after_a_history(self, place: str, emulator: Emulator, connect: Connect):
+        emulator.populate(60, start=NOW - 9 * DAY, end=NOW - DAY)
+        sync(place, client=connect())
+        sync(place, client=connect(), history=True)
+        for file_id in emulator.ids()[:20]:
+            emulator.remove(file_id)
+
+        sync(place, client=connect(), full_refresh=True)
+
+        assert sorted(read_files(place)["id"]) == sorted(emulator.ids())
+        assert stored(place).files.height == 40
+
+    def test_a_history_after_a_full_refresh(self, place: str, emulator: Emulator, connect: Connect):
+        emulator.populate(60, start=NOW - 9 * DAY, end=NOW - DAY)
+        sync(place, client=connect(), history=True)
+        sync(place, client=connect(), full_refresh=True)
+        for file_id in emulator.ids()[:20]:
+            emulator.remove(file_id)
+
+        sync(place, client=connect(), history=True)
+
+        assert sorted(read_files(place)["id"]) == sorted(emulator.ids())
+
+    def test_a_first_load_after_a_history(self, place: str, emulator: Emulator, connect: Connect):
+        emulator.populate(60, start=NOW - 9 * DAY, end=NOW - DAY)
+        sync(place, client=connect(), history=True)
+        for file_id in emulator.ids()[:20]:
+            emulator.remove(file_id)
+
+        sync(place, client=connect())
+
+        assert sorted(read_files(place)["id"]) == sorted(emulator.ids())
+
+    def test_one_purpose_is_not_everything(self, place: str, emulator: Emulator, connect: Connect):
+        emulator.populate(60, start=NOW - 9 * DAY, end=NOW - DAY)
+        sync(place, client=connect(), history=True)
+
+        sync(place, client=connect(), purpose="batch")
+
+        assert sorted(read_files(place)["id"]) == sorted(emulator.ids())
+
+    def test_a_refresh_that_failed_changes_nothing(self, place: str, emulator: Emulator, connect: Connect):
+        emulator.populate(60, start=NOW - 9 * DAY, end=NOW - DAY)
+        sync(place, client=connect(), history=True)
+        emulator.fail(status(403), at=2, times=None)
+
+        with pytest.raises(ApiError):
+            sync(place, client=connect(max_retries=0), full_refresh=True, limit=10, workers=1)
+
+        assert sorted(read_files(place)["id"]) == sorted(emulator.ids())
+
+    def test_it_was_checked_when_the_refresh_began(self, place: str, emulator: Emulator, connect: Connect):
+        emulator.populate(6, start=NOW - 9 * DAY, end=NOW - DAY)
+        sync(place, client=connect(), history=True)
+        sync(place, client=connect(), full_refresh=True)
+
+        checked = stored(place).checked_at
+
+        assert checked == read_table(place, "scans")["started_at"].max()
