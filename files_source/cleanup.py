@@ -15,6 +15,7 @@ from files_source.deleting import Way, find_out
 from files_source.deletions import Deletion
 from files_source.errors import ConfigError, DeletionError
 from files_source.listing import MAX_LIMIT, check_purpose
+from files_source.places import AnyPlace
 from files_source.progress import OnPage
 from files_source.recording import Record
 from files_source.scan import WORKERS
@@ -141,7 +142,7 @@ class Cleanup:
         )
 
     @contextmanager
-    def into(self, to: str = DATABASE) -> Iterator[Record]:
+    def into(self, to: AnyPlace = DATABASE) -> Iterator[Record]:
         """Give the record of deletions in a place, with those of an earlier cleanup that was stopped.
 
         Args:

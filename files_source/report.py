@@ -15,6 +15,7 @@ from files_source.errors import ConfigError
 from files_source.history import utc
 from files_source.inventories import Basis, Inventory
 from files_source.page import Figure
+from files_source.places import AnyPlace
 from files_source.printing import counted, is_unknown, known_share, known_size, size
 from files_source.sections import NAME, sections
 from files_source.tables import read_table
@@ -51,7 +52,7 @@ def report(inventory: Inventory, *, now: datetime, history: pl.DataFrame | None 
     )
 
 
-def recorded(place: str, *, purpose: str | None = None) -> pl.DataFrame | None:
+def recorded(place: AnyPlace, *, purpose: str | None = None) -> pl.DataFrame | None:
     """Return the versions of `files_history` in a place, of one purpose or all; None where there is no such table.
 
     Raises:

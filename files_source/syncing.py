@@ -31,7 +31,7 @@ from files_source.holdings import (
     remove_leftovers,
 )
 from files_source.ledger import ScanRecord
-from files_source.places import DATASET, HELD
+from files_source.places import DATASET, HELD, AnyPlace
 from files_source.progress import OnPage
 from files_source.source import openai_files
 
@@ -85,7 +85,7 @@ class SyncedInPart(AccountsError):
 
 
 def sync(
-    to: str = DATABASE,
+    to: AnyPlace = DATABASE,
     *,
     purpose: str | None = None,
     since: datetime | None = None,
@@ -103,7 +103,8 @@ def sync(
     """Load the files that *to* lacks into it, and return what was done.
 
     Args:
-        to: `PATH.duckdb`, `DIR/`, `parquet:URL` or the name of a dlt destination.
+        to: `PATH.duckdb`, `DIR/`, `parquet:URL`, the name of a dlt destination, or a path; a path
+            without a database's suffix is a folder.
         purpose: only files of this purpose.
         since: only files created at or after this time.
         until: only files created before this time.
