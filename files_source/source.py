@@ -24,6 +24,7 @@ from files_source.resources import Cursor, described, every_file, new_files, wha
 from files_source.scan import WORKERS
 from files_source.schema import FILES
 from files_source.settings import accounts_for, connection, setting, whole_number
+from files_source.times import utc
 
 OVERLAP: Final = 60
 """Seconds for which a file may still get neighbours before it: created earlier, or in the same second."""
@@ -160,4 +161,10 @@ def _cursor(given: Cursor | None) -> Cursor:
         end_value=setting("created_at.end_value", None, datetime),
         primary_key=(),
     )
-    return cursor if given is None else cursor.merge(given)
+    if given is None:
+        return cursor
+    bounded = given.copy()
+    for name in ("initial_value", "end_value"):
+        if (at := getattr(bounded, name)) is not None:
+            setattr(bounded, name, utc(at, name=name))  # dlt compares it with our times, which text and dates are not
+    return cursor.merge(bounded)
