@@ -14,6 +14,7 @@ from files_source.history import as_of, as_of_snapshots, still_there, without_de
 from files_source.places import DATASET, AnyPlace, named, place_of
 from files_source.schema import FILES
 from files_source.stored import LOAD, Read, opened
+from files_source.times import Time, utc
 
 _NO_FILES: Final = cast(pl.DataFrame, pl.from_arrow(FILES.empty_table()))
 _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
@@ -79,12 +80,13 @@ def known_files(place: AnyPlace, read: Read) -> pl.LazyFrame:
     return still_there(listed, inventory, scans)
 
 
-def read_inventory(place: AnyPlace, *, at: datetime | None = None) -> pl.DataFrame:
+def read_inventory(place: AnyPlace, *, at: Time | None = None) -> pl.DataFrame:
     """Return the files as they were at an instant, by the complete scans that a place has kept.
 
     Args:
         place: as `read_table` takes it.
-        at: the instant, in UTC where it names no zone; None for what the last history run found.
+        at: the instant: a datetime, a date (its beginning) or ISO 8601 text, in UTC where it names no
+            zone, or how long ago, such as `7d`; None for what the last history run found.
             Before an account's first such run there are none of its files.
 
     Returns:
@@ -94,9 +96,9 @@ def read_inventory(place: AnyPlace, *, at: datetime | None = None) -> pl.DataFra
         ConfigError: the place is not there, or keeps no history.
         LoadError: the place cannot be read.
     """
-    at = at or _END_OF_TIME
+    instant = _END_OF_TIME if at is None else utc(at, name="at")
     with opened(place) as read:
-        rows = _inventory(read, at)
+        rows = _inventory(read, instant)
         if rows is None:
             raise ConfigError(
                 f"{named(place)} keeps no history: make a history run into it first; read_table reads the rest"

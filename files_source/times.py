@@ -59,17 +59,21 @@ def instant(at: Time, *, name: str | None = None, now: datetime | None = None) -
     return (utc(at, name=name, now=now) - _EPOCH) // _MICROSECOND
 
 
-def window(since: Time | None, until: Time | None) -> tuple[datetime | None, datetime | None]:
-    """Return from when and until when.
+def window(
+    since: Time | None, until: Time | None, *, names: tuple[str, str] = ("since", "until")
+) -> tuple[datetime | None, datetime | None]:
+    """Return from when and until when, how long ago being counted from one moment.
 
     Raises:
         ConfigError: one is no time, or the first is not before the second.
     """
     now = datetime.now(UTC)
-    begin = None if since is None else utc(since, name="since", now=now)
-    end = None if until is None else utc(until, name="until", now=now)
+    begin = None if since is None else utc(since, name=names[0], now=now)
+    end = None if until is None else utc(until, name=names[1], now=now)
     if begin is not None and end is not None and begin >= end:
-        raise ConfigError(f"since is not before until: no file can be created from {begin} on and before {end}")
+        raise ConfigError(
+            f"{names[0]} is not before {names[1]}: no file can be meant, from {begin} on and before {end}"
+        )
     return begin, end
 
 

@@ -218,5 +218,5 @@ def test_a_window_begins_before_it_ends():
     assert end - begin == timedelta(days=1)
     assert window(None, None) == (None, None)
     for since, until in (("1d", "1d"), ("now", "1h"), ("2026-02-01", date(2026, 2, 1))):
-        with pytest.raises(ConfigError, match="since is not before until: no file can be created from"):
+        with pytest.raises(ConfigError, match="since is not before until: no file can be meant"):
             window(since, until)
