@@ -8,9 +8,11 @@ from typing import Final
 
 import polars as pl
 
+from files_source.durations import Duration, duration
 from files_source.errors import ConfigError
-from files_source.history import Frame, utc
+from files_source.history import Frame
 from files_source.measures import DAY, FILE, WIDE, counted, largest_first, shifted
+from files_source.times import Time, utc
 
 _SOON: Final = (1, 7, 30)
 _SECOND: Final = timedelta(seconds=1)
@@ -19,14 +21,20 @@ _SAME: Final = ("account", "filename", "bytes")
 """What copies have in common, as far as can be told: the API gives no hash."""
 
 
-def expiring(files: Frame, *, now: datetime, within: timedelta) -> Frame:
-    """Keep the files that expire after *now*, but not later than *within* after it, soonest first."""
-    return files.filter(_expires(now, within)).sort("expires_at", *FILE)
+def expiring(files: Frame, *, now: Time, within: Duration) -> Frame:
+    """Keep the files that expire after *now*, but not later than *within* after it, such as `7d`, soonest first.
+
+    Raises:
+        ConfigError: *within* is no duration.
+    """
+    soon = _expires(utc(now, name="now"), duration(within, name="within"))
+    return files.filter(soon).sort("expires_at", *FILE)
 
 
-def expiring_soon(files: Frame, *, now: datetime) -> Frame:
+def expiring_soon(files: Frame, *, now: Time) -> Frame:
     """Return how much `expiring` keeps within 1, 7 and 30 days: `within_days`, `files`, `bytes` and `unknown_size`."""
-    return counted(files, "within_days", {days: _expires(now, days * DAY) for days in _SOON})
+    instant = utc(now, name="now")
+    return counted(files, "within_days", {days: _expires(instant, days * DAY) for days in _SOON})
 
 
 def never_expiring(files: Frame) -> Frame:
@@ -34,21 +42,21 @@ def never_expiring(files: Frame) -> Frame:
     return files.filter(pl.col("expires_at").is_null()).sort("created_at", *FILE)
 
 
-def unexpired(files: Frame, *, now: datetime) -> Frame:
+def unexpired(files: Frame, *, now: Time) -> Frame:
     """Keep the files that had not expired by *now*, in their order.
 
     What was loaded earlier may hold others; the table `files`, which is what was ever listed, does.
     """
-    return files.filter(pl.col("expires_at").is_null() | (pl.col("expires_at") > utc(now)))
+    return files.filter(pl.col("expires_at").is_null() | (pl.col("expires_at") > utc(now, name="now")))
 
 
-def older_than(files: Frame, *, now: datetime, age: timedelta) -> Frame:
-    """Keep the files created before *now* - *age*, oldest first, as `files-source cleanup` does.
+def older_than(files: Frame, *, now: Time, age: Duration) -> Frame:
+    """Keep the files created before *now* - *age*, such as `90d`, oldest first, as `files-source cleanup` does.
 
     Raises:
-        ConfigError: *age* is negative.
+        ConfigError: *age* is no duration.
     """
-    return files.filter(_is_older(now, age)).sort("created_at", *FILE)
+    return files.filter(_is_older(utc(now, name="now"), duration(age, name="age"))).sort("created_at", *FILE)
 
 
 def duplicates(files: Frame) -> Frame:
@@ -74,8 +82,8 @@ def duplicates(files: Frame) -> Frame:
 def cleanup_candidates(
     files: Frame,
     *,
-    now: datetime,
-    older_than: timedelta | None = None,
+    now: Time,
+    older_than: Duration | None = None,
     purpose: str | Sequence[str] | None = None,
     larger_than: int | None = None,
     copies: bool = False,
@@ -85,7 +93,7 @@ def cleanup_candidates(
     Args:
         files: those that have expired by *now* are left out.
         now: when the files are so old.
-        older_than: created before *now* - that.
+        older_than: created before *now* - that; a timedelta, or text such as `90d`.
         purpose: of this purpose, or of one of these.
         larger_than: of more bytes than that.
         copies: one of the `other_ids` of `duplicates`, whatever else is given.
@@ -94,12 +102,14 @@ def cleanup_candidates(
         The rows, and `reason`, such as 'older than 90 days, of purpose batch_output'.
 
     Raises:
-        ConfigError: nothing is given, which is true of every file, or *older_than* is negative.
+        ConfigError: nothing is given, which is true of every file, or *older_than* is no duration.
     """
-    files = unexpired(files, now=now)
+    instant = utc(now, name="now")
+    files = unexpired(files, now=instant)
     reasons: list[tuple[pl.Expr, pl.Expr]] = []
     if older_than is not None:
-        reasons.append((_is_older(now, older_than), pl.lit(f"older than {_spelled(older_than)}")))
+        age = duration(older_than, name="older_than")
+        reasons.append((_is_older(instant, age), pl.lit(f"older than {_spelled(age)}")))
     if purpose is not None:
         purposes = [purpose] if isinstance(purpose, str) else list(purpose)
         reasons.append((pl.col("purpose").is_in(purposes), pl.format("of purpose {}", "purpose")))
@@ -118,12 +128,10 @@ def cleanup_candidates(
 
 
 def _expires(now: datetime, within: timedelta) -> pl.Expr:
-    return pl.col("expires_at").is_between(utc(now), shifted(now, within), closed="right")
+    return pl.col("expires_at").is_between(now, shifted(now, within), closed="right")
 
 
 def _is_older(now: datetime, age: timedelta) -> pl.Expr:
-    if age < timedelta():
-        raise ConfigError("the age is negative: give one from 0 on")
     return pl.col("created_at") < shifted(now, -age)
 
 

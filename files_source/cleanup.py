@@ -6,15 +6,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from files_source.accounts import Account
 from files_source.client import FilesClient
 from files_source.deleting import Way, find_out
 from files_source.deletions import Deletion
-from files_source.errors import ConfigError, DeletionError
+from files_source.durations import Duration, duration
+from files_source.errors import DeletionError
 from files_source.listing import MAX_LIMIT, check_purpose
+from files_source.places import AnyPlace
 from files_source.progress import OnPage
 from files_source.recording import Record
 from files_source.scan import WORKERS
@@ -82,7 +83,7 @@ class Stopped(KeyboardInterrupt):
 class Cleanup:
     """A cleanup of one account or many; making one asks nothing.
 
-        with cleanup.into("inventory.duckdb") as record, cleanup.candidates(older_than=timedelta(days=90)) as found:
+        with cleanup.into("inventory.duckdb") as record, cleanup.candidates(older_than="90d") as found:
             cleanup.delete(found, record)
 
     Args:
@@ -113,27 +114,27 @@ class Cleanup:
         self._limit = whole_number("limit", limit, MAX_LIMIT, least=1, most=MAX_LIMIT)
 
     def candidates(
-        self, *, older_than: timedelta | None = None, purpose: str | None = None, on_page: OnPage | None = None
+        self, *, older_than: Duration | None = None, purpose: str | None = None, on_page: OnPage | None = None
     ) -> Shortlist:
         """List the files that are older than an age and of a purpose, by what the server says now.
 
         Args:
-            older_than: by the server's clock; None for files of any age.
+            older_than: by the server's clock: a timedelta, or text such as `90d` or `3mo`, of which a month
+                is 31 days and a year 366; None for files of any age.
             purpose: None for files of any.
             on_page: called after each page with the pages and the rows read so far, maybe by several threads.
 
         Raises:
-            ConfigError: the purpose is empty, or the age negative.
+            ConfigError: the purpose is empty, or the age is no duration.
             FilesSourceError: the listing of the only account failed.
             AccountsError: that of every account did.
         """
         check_purpose(purpose)
-        if older_than is not None and older_than < timedelta(0):
-            raise ConfigError("the age is negative: give one from 0 on")
+        age = None if older_than is None else duration(older_than, name="older_than")
         return find(
             self._accounts,
             self._connect,
-            older_than=older_than,
+            older_than=age,
             purpose=purpose,
             limit=self._limit,
             workers=self._workers,
@@ -141,7 +142,7 @@ class Cleanup:
         )
 
     @contextmanager
-    def into(self, to: str = DATABASE) -> Iterator[Record]:
+    def into(self, to: AnyPlace = DATABASE) -> Iterator[Record]:
         """Give the record of deletions in a place, with those of an earlier cleanup that was stopped.
 
         Args:

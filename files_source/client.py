@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self, cast
@@ -16,6 +17,7 @@ from httpx_retries import RetryTransport
 from files_source.accounts import Account
 from files_source.bodies import ENCODING, MAX_BODY
 from files_source.decoding import Page, decode_page
+from files_source.durations import Duration, seconds
 from files_source.errors import ApiError, ConfigError, DecodeError, Fault, MalformedBody, TransportError, excerpt
 from files_source.listing import GONE, MAX_LIMIT, check_purpose, walk
 from files_source.network import Meter, route, what_failed
@@ -164,11 +166,11 @@ class FilesClient:
 
     def create(
         self,
-        file: BinaryIO | Path | bytes,
+        file: BinaryIO | PathLike[str] | bytes,
         *,
         purpose: str,
         filename: str | None = None,
-        expires_after: int | None = None,
+        expires_after: int | Duration | None = None,
     ) -> FileObject:
         """Upload a file and return its File object: `POST /files`.
 
@@ -176,15 +178,24 @@ class FilesClient:
             file: a path, bytes, or a file open in binary mode that can seek.
             purpose: what the file is for, such as `batch`.
             filename: its name on the server; by default the path's own.
-            expires_after: seconds from its creation until it expires, 3600 to 2592000 at OpenAI.
+            expires_after: how long after its creation it expires: seconds, a timedelta, or text such as
+                `30d`; 3600 to 2592000 seconds at OpenAI.
+
+        Raises:
+            ConfigError: the file cannot be read, or *expires_after* is no duration.
         """
-        if isinstance(file, Path):
+        if expires_after is not None:
+            expires_after = seconds(expires_after, name="expires_after")
+        if isinstance(file, PathLike):
+            path = Path(file)
             try:
-                opened = file.open("rb")
+                opened = path.open("rb")
             except OSError as error:
-                raise ConfigError(f"cannot read {file}: {error.strerror}") from None
+                raise ConfigError(f"cannot read {path}: {error.strerror}") from None
             with opened:
                 return self.create(opened, purpose=purpose, filename=filename, expires_after=expires_after)
+        if isinstance(file, str):
+            raise ConfigError("the file is text, which may be a path or what it holds: give a Path, or bytes")
         if not isinstance(file, bytes) and not file.seekable():
             raise ConfigError("cannot upload a stream that cannot seek: give a path, bytes or an open file")
         fields = {"purpose": purpose}

@@ -19,7 +19,7 @@ from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from fsspec.registry import known_implementations
 
 from files_source.errors import ConfigError
-from files_source.places import DATASET, place_of
+from files_source.places import DATASET, AnyPlace, named, place_of
 
 _AT_ONCE: Final = "insert-from-staging"
 """How dlt replaces a table in one transaction. By default it empties the table first, which a run that dies leaves."""
@@ -52,13 +52,14 @@ class Target:
         return None if self.look is None else _python(self.look(table))
 
 
-def target(to: str) -> Target:
+def target(to: AnyPlace) -> Target:
     """Return the place that *to* names, as `places.place_of` says; a dlt destination is configured as dlt documents.
 
     Raises:
         ConfigError: there is no such place, a database that bears its schema's name, or a folder
             whose name dlt would take for a pattern.
     """
+    to = named(to)
     place = place_of(to)
     if place.kind == "lake":
         return _lake(place.address, place.folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final, Unpack, cast
 
 import polars as pl
@@ -12,7 +11,7 @@ from polars.io.plugins import register_io_source
 
 from files_source.bounds import ANYTHING
 from files_source.errors import ConfigError
-from files_source.places import named
+from files_source.places import AnyPlace
 from files_source.progress import moment
 from files_source.pushdown import bounds_of
 from files_source.schema import FILES
@@ -22,14 +21,14 @@ _OF_A_PLACE: Final = ("purpose", "since", "until", "order", "max_items")
 _NO_FILES: Final = cast(pl.DataFrame, pl.from_arrow(FILES.empty_table()))
 
 
-def read_files(place: str | Path | None = None, **listing: Unpack[Listing]) -> pl.DataFrame:
+def read_files(place: AnyPlace | None = None, **listing: Unpack[Listing]) -> pl.DataFrame:
     """List the files of one account or many, or read those of a place, as a frame with the columns of FILES.
 
     The files stand in *order* of `created_at`, whosever they are; those of one second in any order.
 
     Args:
-        place: where `sync` loaded files to: `PATH.duckdb`, `DIR/`, `parquet:URL`, a URL, or the name
-            of a dlt destination. Then nothing is listed: the files are read that are still there as
+        place: where `sync` loaded files to: `PATH.duckdb`, `DIR/`, `parquet:URL`, a URL, the name of
+            a dlt destination, or a path. Then nothing is listed: the files are read that are still there as
             far as the place knows, without those that a history run found gone or a cleanup deleted.
             *purpose*, *since*, *until*, *order* and *max_items* may go with it.
         listing: which files, by keyword, each as `FilesStream` explains it. Whose: *api_key*,
@@ -55,7 +54,7 @@ def read_files(place: str | Path | None = None, **listing: Unpack[Listing]) -> p
     return frame.sort("created_at", descending=latest_first, maintain_order=True)
 
 
-def scan_files(place: str | Path | None = None, **listing: Unpack[Listing]) -> pl.LazyFrame:
+def scan_files(place: AnyPlace | None = None, **listing: Unpack[Listing]) -> pl.LazyFrame:
     """Return what `read_files` does as a lazy frame, which asks nothing until it is collected, and then what it must.
 
     A filter on `purpose` or `account` by `==` or `is_in` lists those alone; one on `created_at` lists
@@ -98,7 +97,7 @@ def _frame(table: pa.Table) -> pl.DataFrame:
     return cast(pl.DataFrame, pl.from_arrow(table))
 
 
-def _stored(place: str | Path, **listing: Unpack[Listing]) -> pl.LazyFrame:
+def _stored(place: AnyPlace, **listing: Unpack[Listing]) -> pl.LazyFrame:
     from files_source.tables import scan_stored  # noqa: PLC0415 - imports DuckDB, which a listing need not wait for
 
     if unknown := listing.keys() - Listing.__annotations__.keys():
@@ -108,7 +107,7 @@ def _stored(place: str | Path, **listing: Unpack[Listing]) -> pl.LazyFrame:
         raise ConfigError(f"nothing is listed where files are read from a place: leave out {', '.join(ignored)}")
     purpose, order, most = listing.get("purpose"), listing.get("order", "desc"), listing.get("max_items")
     bounds = wanted(purpose, listing.get("since"), listing.get("until"), order, most)
-    rows = scan_stored(named(place))
+    rows = scan_stored(place)
     if purpose is not None:
         rows = rows.filter(pl.col("purpose") == purpose)
     if bounds.since is not None:

@@ -1,17 +1,17 @@
 """The inventory at an instant, and what happened between two inventories, as polars expressions.
 
-An instant without a time zone is taken as UTC, as everywhere in this package.
+An instant is a datetime, a date (its beginning) or ISO 8601 text, in UTC where it names no zone, or how
+long ago it was, such as `7d`.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 import polars as pl
 
-from files_source.errors import ConfigError
 from files_source.schema import FILES
+from files_source.times import Time, utc
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
@@ -27,16 +27,17 @@ def current(history: Frame) -> Frame:
     return history.filter(pl.col("_dlt_valid_to").is_null())
 
 
-def as_of(history: Frame, at: datetime) -> Frame:
+def as_of(history: Frame, at: Time) -> Frame:
     """Keep the versions of `files_history` that were valid at an instant: `_dlt_valid_from` <= *at* < `_dlt_valid_to`.
 
     Before an account's first run there are none of its files.
     """
-    ended = pl.col("_dlt_valid_to") <= utc(at)
-    return history.filter(pl.col("_dlt_valid_from") <= utc(at), ~ended.fill_null(value=False))
+    instant = utc(at, name="at")
+    ended = pl.col("_dlt_valid_to") <= instant
+    return history.filter(pl.col("_dlt_valid_from") <= instant, ~ended.fill_null(value=False))
 
 
-def as_of_snapshots(snapshots: Frame, scans: Frame, *, at: datetime) -> Frame:
+def as_of_snapshots(snapshots: Frame, scans: Frame, *, at: Time) -> Frame:
     """Keep the rows of `files_snapshots` that were the inventory at an instant, by the ledger `scans`.
 
     A row counts if no later scan of its account covered its purpose: among the complete history
@@ -44,7 +45,7 @@ def as_of_snapshots(snapshots: Frame, scans: Frame, *, at: datetime) -> Frame:
     that started last. So a scan of one purpose replaces that purpose's rows only, an account that
     was emptied has none, and a scan that failed changes nothing.
     """
-    done = scans.filter(pl.col("finished_at") <= utc(at))
+    done = scans.filter(pl.col("finished_at") <= utc(at, name="at"))
     return _covered(snapshots, done, "started_at").filter(pl.col("snapshot_at") == pl.col(_COVERED)).drop(_COVERED)
 
 
@@ -174,14 +175,3 @@ def _covered(files: Frame, scans: Frame, column: str) -> Frame:
         .with_columns(pl.max_horizontal(":of_all", ":of_one").alias(_COVERED))
         .drop(":of_all", ":of_one")
     )
-
-
-def utc(at: datetime) -> datetime:
-    """Return an instant in UTC, where one without a time zone is taken to be.
-
-    Raises:
-        ConfigError: it is a date, which does not say when in the day, or no time at all.
-    """
-    if not isinstance(at, datetime):
-        raise ConfigError(f"{at!r} is no instant: give a datetime, such as datetime(2026, 1, 31, 12, tzinfo=UTC)")
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from files_source.client import FilesClient
 from files_source.history import checked_at
+from files_source.places import AnyPlace, named
 from files_source.progress import OnPage
 from files_source.scan import Scan
 from files_source.schema import FILES
@@ -40,13 +41,14 @@ class Inventory:
     checked_at: datetime | None = None
 
 
-def stored(place: str, *, purpose: str | None = None) -> Inventory:
+def stored(place: AnyPlace, *, purpose: str | None = None) -> Inventory:
     """Return what is still there of what was loaded into a place, as far as that knows; see `tables.known_files`.
 
     Raises:
         ConfigError: the place is not there, or holds no files.
         LoadError: it cannot be read.
     """
+    place = named(place)
     with opened(place) as read:
         known = known_files(place, read)
         files = (known if purpose is None else known.filter(pl.col("purpose") == purpose)).collect()

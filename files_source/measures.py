@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 
 from files_source.errors import ConfigError
-from files_source.history import Frame, utc
+from files_source.history import Frame
 
 DAY: Final = timedelta(days=1)
 TICK: Final = timedelta(microseconds=1)
@@ -49,7 +49,7 @@ def counted(files: Frame, name: str, groups: Mapping[str, pl.Expr] | Mapping[int
 def shifted(now: datetime, by: timedelta) -> datetime:
     """Return an instant some time before or after another, or the first or last that there is."""
     try:
-        return utc(now) + by
+        return now + by
     except OverflowError:
         return _LATEST if by > timedelta() else _SOONEST
 

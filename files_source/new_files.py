@@ -31,9 +31,10 @@ from files_source.holdings import (
     merges,
 )
 from files_source.incremental import Increment
-from files_source.progress import MICROSECONDS, OnPage, instant, moment
+from files_source.progress import MICROSECONDS, OnPage, moment
 from files_source.scan_rows import ledger_beside
 from files_source.schema import FILES
+from files_source.times import Time, instant
 from files_source.tolerant import EARLIEST
 
 Cursor = dlt.sources.incremental[datetime]
@@ -306,9 +307,5 @@ def _bound(value: object) -> int | None:
     """Return a bound of the cursor in microseconds since 1970; None where it leaves nothing out."""
     if value is None:
         return None
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if not isinstance(value, datetime):
-        raise ConfigError(f"created_at is bounded by {value!r}: give a datetime, or ISO 8601 text")
-    bound = instant(value)
+    bound = instant(cast(Time, value), name="created_at")
     return bound if bound > EARLIEST * MICROSECONDS else None

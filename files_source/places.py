@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
+
+from files_source.errors import ConfigError
 
 DATASET: Final = "openai_files"
 """The schema of a database, and the folder of a lake, that holds the tables."""
@@ -15,6 +18,11 @@ HELD: Final = re.compile(r"Conflicting lock is held .*\(PID (\d+)\)")
 
 _DATABASES: Final = (".duckdb", ".ddb", ".db")
 _PARQUET: Final = "parquet:"
+_LOCAL: Final = "file:///"
+_URL_OF_A_PATH: Final = re.compile(r"(?:[A-Za-z][\w+.-]+:)+/")
+
+AnyPlace = str | os.PathLike[str]
+"""What is taken for a place: text, or a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +44,46 @@ class Place:
         return Path(path) if self.kind == "lake" and scheme in ("", "file") else None
 
 
-def place_of(to: str) -> Place:
+def place_of(to: AnyPlace) -> Place:
     """Return the place that *to* names.
 
     `PATH.duckdb` is a DuckDB database, `DIR/`, `parquet:URL` and any URL are Parquet below that
     folder, anything else is a dlt destination's name.
+
+    Raises:
+        ConfigError: as `named` does.
     """
-    if to.startswith(_PARQUET) or "://" in to or to.endswith("/") or Path(to).is_dir():
-        return Place("lake", to.removeprefix(_PARQUET))
-    return Place("database" if Path(to).suffix in _DATABASES else "name", to)
+    name = named(to)
+    if name.startswith(_PARQUET) or "://" in name or name.endswith("/") or Path(name).is_dir():
+        return Place("lake", name.removeprefix(_PARQUET))
+    return Place("database" if Path(name).suffix in _DATABASES else "name", name)
 
 
-def named(place: str | Path) -> str:
-    """Return a place as it is typed; a path that bears no database's suffix is a folder."""
-    if isinstance(place, str) or place.suffix in _DATABASES:
-        return str(place)
-    return f"{place}/"
+def named(place: AnyPlace) -> str:
+    """Return a place as it is typed, `~` as the home folder and a URL of a local file as its path.
+
+    A path that has no database's suffix is a folder.
+
+    Raises:
+        ConfigError: it is no text and no path, or is empty.
+    """
+    try:
+        text = os.fspath(place)
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or not text or "\0" in text:
+        shown = ascii(place) if isinstance(place, str) else f"({type(place).__name__})"
+        raise ConfigError(f"{shown} is no place: give a path, a URL or a name, as text or as a path")
+    prefix = _PARQUET if text.startswith(_PARQUET) else ""
+    address = text.removeprefix(prefix)
+    is_local = address.startswith(_LOCAL)
+    if is_local:
+        from urllib.request import url2pathname  # noqa: PLC0415 - imports a client of HTTP, which few places need
+
+        address = url2pathname(address.removeprefix("file://"))
+    elif not isinstance(place, str) and _URL_OF_A_PATH.match(text):
+        raise ConfigError(f"{text} is no place: give a URL as text, for a path loses one of its slashes")
+    if address.startswith("~"):
+        address = os.path.expanduser(address)  # noqa: PTH111 - a Path would lose the slash at the end
+    is_folder = (is_local or not isinstance(place, str)) and (prefix or Path(address).suffix not in _DATABASES)
+    return f"{prefix}{address.rstrip('/')}/" if is_folder else f"{prefix}{address}"

@@ -17,6 +17,7 @@ from files_source.destinations import Target, target
 from files_source.errors import ConfigError, JournalError
 from files_source.holdings import DELETIONS_TABLE, SOURCE, merges
 from files_source.journal import Journal
+from files_source.places import AnyPlace
 from files_source.scan_rows import described
 from files_source.stored import opened as opened_for_reading
 from files_source.syncing import opened
@@ -45,7 +46,7 @@ class Record:
         JournalError: there is a journal for a database that is not there any more.
     """
 
-    def __init__(self, to: str) -> None:
+    def __init__(self, to: AnyPlace) -> None:
         self.place = place = target(to)
         self.path = place.lock.with_suffix(_JOURNAL) if place.lock else place.working_folder / _JOURNAL.lstrip(".")
         self.earlier = 0

@@ -12,12 +12,13 @@ import polars as pl
 from files_source import page, usage
 from files_source.drawing import shortened
 from files_source.errors import ConfigError
-from files_source.history import utc
 from files_source.inventories import Basis, Inventory
 from files_source.page import Figure
+from files_source.places import AnyPlace
 from files_source.printing import counted, is_unknown, known_share, known_size, size
 from files_source.sections import NAME, sections
 from files_source.tables import read_table
+from files_source.times import Time, utc
 from files_source.usage_tables import Answers, answers, full
 
 _WHENCE: Final[dict[Basis, str]] = {
@@ -29,7 +30,7 @@ _SECRET: Final = re.compile(r"(?<=://)(?:[^/?#]*|[^@]*:[^@]*)@|[?#].*", flags=re
 """What may be a password or a token in a URL."""
 
 
-def report(inventory: Inventory, *, now: datetime, history: pl.DataFrame | None = None) -> str:
+def report(inventory: Inventory, *, now: Time, history: pl.DataFrame | None = None) -> str:
     """Return the page: self-contained HTML, for light and dark, desktop and phone.
 
     Args:
@@ -37,7 +38,7 @@ def report(inventory: Inventory, *, now: datetime, history: pl.DataFrame | None 
         now: when ages, expiry and growth are told for.
         history: the versions of `files_history`, for storage over time; None where there is none.
     """
-    now = utc(now)
+    now = utc(now, name="now")
     told = answers(inventory, now=now)
     files = usage.unexpired(inventory.files, now=now)
     of = "" if inventory.purpose is None else f" of purpose {shortened(inventory.purpose, NAME)}"
@@ -51,7 +52,7 @@ def report(inventory: Inventory, *, now: datetime, history: pl.DataFrame | None 
     )
 
 
-def recorded(place: str, *, purpose: str | None = None) -> pl.DataFrame | None:
+def recorded(place: AnyPlace, *, purpose: str | None = None) -> pl.DataFrame | None:
     """Return the versions of `files_history` in a place, of one purpose or all; None where there is no such table.
 
     Raises:

@@ -10,6 +10,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import pyarrow as pa
 
 from files_source.printing import aligned, counted, printable, size
 from files_source.shortlist import Shortlist, Total
@@ -22,15 +23,37 @@ _COLUMNS: Final = {"created_at": 17, "bytes": 8, "purpose": 12, "id": 29, "filen
 """What a table shows, and the room that it leaves at least, so that its parts stand in line."""
 _ROWS: Final = 1_000
 """Rows of a part: the whole would have to be measured before its first line."""
+FIRST: Final = 20
+"""Rows that are shown where not all are asked for."""
+_MANY: Final = 100
+"""More files than so many are deleted only by their number."""
+_NAMES: Final = 8
 
 
-def candidates(found: Shortlist, *, as_json: bool) -> Iterator[str]:
-    """Yield the candidates of a cleanup as text, part by part, and what they come to."""
+def candidates(found: Shortlist, *, as_json: bool, most: int | None = None) -> Iterator[str]:
+    """Yield the candidates of a cleanup as text, part by part, and what they come to.
+
+    Args:
+        found: the candidates.
+        as_json: as one JSON object, with all of them.
+        most: no more rows than so many; None for all.
+    """
     if as_json:
         yield from _document(found)
         return
-    yield from _table(found)
-    yield f"{_told(found.total)}\n"
+    yield from _table(found, most)
+    total = found.total
+    if most is not None and total.files > most:
+        yield f"... and {counted(total.files - most, 'more file')}; --all shows each\n"
+        for name, counts in (("account", total.accounts), ("purpose", total.purposes)):
+            if name == "purpose" or found.is_of_many:
+                yield f"by {name}: {_shares(counts)}\n"
+    yield f"{_told(total)}\n"
+
+
+def to_type(total: Total) -> int | None:
+    """Return the number that must be typed in for so many files to be deleted; None where y will do."""
+    return total.files if total.files > _MANY else None
 
 
 def question(found: Shortlist) -> str:
@@ -81,15 +104,25 @@ def progress(total: int) -> Iterator[OnFile | None]:
         yield lambda tried: shown.update(task, completed=tried)
 
 
-def _table(found: Shortlist) -> Iterator[str]:
+def _table(found: Shortlist, most: int | None) -> Iterator[str]:
     names = ["account", *_COLUMNS] if found.is_of_many else list(_COLUMNS)
     part = _for_a_person if sys.stdout.isatty() else _for_a_pipe
     is_first = True
-    for _, files in found.tables():
+    for files in _first(found, most):
         for start in range(0, files.num_rows, _ROWS):
             rows = files.slice(start, _ROWS).select(names).to_pylist()
             yield part(names, [[_cell(name, row[name]) for name in names] for row in rows], with_header=is_first)
             is_first = False
+
+
+def _first(found: Shortlist, most: int | None) -> Iterator[pa.Table]:
+    """Yield the files, or the first ones."""
+    for _, files in found.tables():
+        yield files if most is None else files.slice(0, most)
+        if most is not None:
+            most -= files.num_rows
+            if most <= 0:
+                return
 
 
 def _for_a_person(names: list[str], rows: list[list[str]], *, with_header: bool) -> str:
@@ -148,6 +181,12 @@ def _document(found: Shortlist) -> Iterator[str]:
 
 def _json(value: Mapping[str, object]) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def _shares(counts: Mapping[str, int]) -> str:
+    """Say how many files are of each of some names, most first."""
+    told = [f"{printable(name)} {count:,}" for name, count in counts.items()]
+    return ", ".join(told if len(told) <= _NAMES else [*told[:_NAMES], f"and {len(told) - _NAMES:,} others"])
 
 
 def _told(total: Total) -> str:

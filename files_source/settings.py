@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, TypeVar, cast
 
 import dlt
@@ -14,6 +15,7 @@ from files_source.accounts import DEFAULT_NAME, Account, Authentication, distinc
 from files_source.client import TIMEOUT, FilesClient
 from files_source.errors import ConfigError
 from files_source.retries import MAX_RETRIES
+from files_source.times import utc
 
 SECTION: Final = "sources.openai_files"
 _SECRETS: Final = ("api_key", "headers", "accounts")
@@ -33,13 +35,17 @@ def setting(name: str, given: _Value | None, kind: type[_Value]) -> _Value | Non
     if given is not None:
         return given
     field = f"{SECTION}.{name}"
+    variable = f"SOURCES__OPENAI_FILES__{name.upper().replace('.', '__')}"
     try:
         if name in _SECRETS:
             return _secret(field, kind)
-        return cast("_Value | None", dlt.config.get(field, kind))
+        found: Any = dlt.config.get(field) if kind is datetime else dlt.config.get(field, kind)
     except (ConfigurationException, ValueError):
         wanted = _KINDS.get(kind, kind)
-    raise ConfigError(f"SOURCES__OPENAI_FILES__{name.upper().replace('.', '__')} cannot be read: give {wanted}")
+        raise ConfigError(f"{variable} cannot be read: give {wanted}") from None
+    if kind is datetime and found is not None:
+        found = utc(found, name=variable)  # dlt's own reading of times would be another one
+    return cast("_Value | None", found)
 
 
 def _secret(field: str, kind: type[_Value]) -> _Value | None:

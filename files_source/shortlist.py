@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import ceil
 from types import TracebackType
@@ -39,6 +40,7 @@ class Total:
         bytes: the sizes of those whose size is known, together.
         unknown_size: how many are of unknown size.
         oldest, newest: when the first and the last of them were created; None of no files.
+        purposes, accounts: how many are of each, most first.
     """
 
     files: int = 0
@@ -46,6 +48,8 @@ class Total:
     unknown_size: int = 0
     oldest: datetime | None = None
     newest: datetime | None = None
+    purposes: Mapping[str, int] = field(default_factory=dict)
+    accounts: Mapping[str, int] = field(default_factory=dict)
 
 
 class Shortlist:
@@ -170,10 +174,14 @@ def old_files(
 def _total(tables: Iterator[pa.Table]) -> Total:
     files = size = unknown = 0
     times: list[datetime] = []
+    purposes, accounts = Counter[str](), Counter[str]()
     for table in tables:
         files += table.num_rows
         size += pc.sum(table.column("bytes"), min_count=0).as_py()
         unknown += table.column("bytes").null_count
+        for column, counts in (("purpose", purposes), ("account", accounts)):
+            found = table.column(column).value_counts()
+            counts.update(dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True)))
         times += [time for time in pc.min_max(table.column("created_at")).as_py().values() if time is not None]
     return Total(
         files=files,
@@ -181,4 +189,6 @@ def _total(tables: Iterator[pa.Table]) -> Total:
         unknown_size=unknown,
         oldest=min(times, default=None),
         newest=max(times, default=None),
+        purposes=dict(purposes.most_common()),
+        accounts=dict(accounts.most_common()),
     )

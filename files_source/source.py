@@ -27,6 +27,7 @@ from files_source.scan import WORKERS
 from files_source.scan_rows import SCAN_KEY, described
 from files_source.schema import FILES
 from files_source.settings import accounts_for, connection, setting, whole_number
+from files_source.times import utc
 
 _INTERVAL: Final = ("DLT_INTERVAL_START", "DLT_INTERVAL_END")
 
@@ -180,7 +181,13 @@ def _cursor(given: Cursor | None) -> Cursor:
         primary_key=(),
         allow_external_schedulers=_joins_interval(),
     )
-    return cursor if given is None else cursor.merge(given)
+    if given is None:
+        return cursor
+    bounded = given.copy()
+    for name in ("initial_value", "end_value"):
+        if (at := getattr(bounded, name)) is not None:
+            setattr(bounded, name, utc(at, name=name))  # dlt compares it with our times, which text and dates are not
+    return cursor.merge(bounded)
 
 
 def _joins_interval() -> bool | None:

@@ -19,7 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 from polars.io.plugins import register_io_source
 
 from files_source.errors import ConfigError, FilesSourceError, LoadError, excerpt
-from files_source.places import DATASET, HELD, place_of
+from files_source.places import DATASET, HELD, AnyPlace, named, place_of
 from files_source.schema import FILES
 
 if TYPE_CHECKING:
@@ -40,13 +40,14 @@ _HELD_HERE: Final = "different configuration than existing connections"
 """How DuckDB says that another process, or this one, has a database open for writing."""
 
 
-def opened(place: str) -> AbstractContextManager[Read]:
+def opened(place: AnyPlace) -> AbstractContextManager[Read]:
     """Give what reads tables of a place, as `read_table` takes it. They are collected while it is open.
 
     Raises:
         ConfigError: the place is not there.
         LoadError: it cannot be read.
     """
+    place = named(place)
     found = place_of(place)
     if found.kind == "database":
         return _database(Path(found.address))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Final, NoReturn, TypedDict, get_args
 
@@ -20,10 +19,10 @@ from files_source.listing import MAX_LIMIT, check_purpose
 from files_source.merging import interleaved
 from files_source.order import Order
 from files_source.parallel import merged
-from files_source.progress import instant
 from files_source.retries import MAX_RETRIES
 from files_source.scan import WORKERS
 from files_source.schema import FILES
+from files_source.times import Time, instant, window
 from files_source.window import Window, first
 
 _MOST_PURPOSES: Final = 4
@@ -46,8 +45,8 @@ class Listing(TypedDict, total=False):
     accounts: Sequence[Account] | None
     client: FilesClient | None
     purpose: str | None
-    since: date | None
-    until: date | None
+    since: Time | None
+    until: Time | None
     order: Order
     limit: int | None
     max_items: int | None
@@ -75,8 +74,9 @@ class FilesStream:
         accounts: several accounts instead, which are listed at once.
         client: a client to use instead. It stays open.
         purpose: only files of this purpose.
-        since: only files created at or after this time, or day; in UTC where it names no zone.
-        until: only files created before this time, or day.
+        since: only files created at or after this time: a datetime, a date or ISO 8601 text, in UTC
+            where it names no zone, or how long ago, such as `7d`, by this machine's clock.
+        until: only files created before this time.
         order: `desc`, newest first, or `asc`.
         limit: files a page, 1 to 10,000; 10,000 by default.
         max_items: no more files than so many, the first ones in *order*.
@@ -97,8 +97,8 @@ class FilesStream:
     accounts: Sequence[Account] | None = None
     client: FilesClient | None = None
     purpose: str | None = None
-    since: date | None = None
-    until: date | None = None
+    since: Time | None = None
+    until: Time | None = None
     order: Order = "desc"
     limit: int | None = None
     max_items: int | None = None
@@ -224,7 +224,7 @@ class FilesStream:
             raise ConfigError(f"{given} says whose files: leave out {', '.join(ignored)} beside it")
 
 
-def wanted(purpose: str | None, since: date | None, until: date | None, order: Order, max_items: int | None) -> Bounds:
+def wanted(purpose: str | None, since: Time | None, until: Time | None, order: Order, max_items: int | None) -> Bounds:
     """Return what is asked for by name.
 
     Raises:
@@ -236,27 +236,12 @@ def wanted(purpose: str | None, since: date | None, until: date | None, order: O
     if order not in get_args(Order):
         raise ConfigError(f"order is {order!r}: give 'asc' or 'desc'")
     _check("max_items", max_items)
-    bounds = Bounds(
+    begin, end = window(since, until)
+    return Bounds(
         purposes=None if purpose is None else frozenset([purpose]),
-        since=_instant("since", since),
-        until=_instant("until", until),
+        since=None if begin is None else instant(begin),
+        until=None if end is None else instant(end),
     )
-    if bounds.is_empty():
-        raise ConfigError("since is not before until: no file can be meant")
-    return bounds
-
-
-def _instant(name: str, at: date | None) -> int | None:
-    """Return a time, or the beginning of a day, in microseconds since 1970.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    if at is None or isinstance(at, datetime):
-        return None if at is None else instant(at)
-    if not isinstance(at, date):
-        raise ConfigError(f"{name} is {at!r}: give a datetime or a date")
-    return instant(datetime.combine(at, time(), UTC))
 
 
 def _by_name(purposes: Names) -> list[str] | list[None]:

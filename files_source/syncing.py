@@ -32,10 +32,11 @@ from files_source.holdings import (
     remove_leftovers,
 )
 from files_source.ledger import ScanRecord
-from files_source.places import DATASET, HELD
+from files_source.places import DATASET, HELD, AnyPlace
 from files_source.progress import OnPage
 from files_source.scan_rows import scan_log
 from files_source.source import openai_files
+from files_source.times import Time, window
 
 PIPELINE: Final = "openai_files"
 DATABASE: Final = "inventory.duckdb"
@@ -90,11 +91,11 @@ class SyncedInPart(AccountsError):
 
 
 def sync(
-    to: str = DATABASE,
+    to: AnyPlace = DATABASE,
     *,
     purpose: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: Time | None = None,
+    until: Time | None = None,
     limit: int | None = None,
     overlap: int | None = None,
     full_refresh: bool = False,
@@ -108,9 +109,11 @@ def sync(
     """Load the files that *to* lacks into it, and return what was done.
 
     Args:
-        to: `PATH.duckdb`, `DIR/`, `parquet:URL` or the name of a dlt destination.
+        to: `PATH.duckdb`, `DIR/`, `parquet:URL`, the name of a dlt destination, or a path; a path
+            without a database's suffix is a folder.
         purpose: only files of this purpose.
-        since: only files created at or after this time.
+        since: only files created at or after this time: a datetime, a date or ISO 8601 text, in UTC
+            where it names no zone, or how long ago, such as `7d`, by this machine's clock.
         until: only files created before this time.
         limit, overlap, full_refresh, history, accounts, workers, client, on_page: as `openai_files`
             takes them.
@@ -126,6 +129,7 @@ def sync(
         LoadError: the destination did not take the rows; the next run lists them again.
     """
     began = time.monotonic()
+    begin, end = window(since, until)
     place = target(to)
     records: list[ScanRecord] = []
     given: dict[str, Any] = {
@@ -139,10 +143,8 @@ def sync(
         "on_scan": records.append,
         **settings,
     }
-    if since is not None or until is not None:
-        given["created_at"] = dlt.sources.incremental(
-            initial_value=since or (_BEGINNING if until else None), end_value=until
-        )
+    if begin is not None or end is not None:
+        given["created_at"] = dlt.sources.incremental(initial_value=begin or _BEGINNING, end_value=end)
     source = openai_files(
         full_refresh=full_refresh,
         history=history,

@@ -11,20 +11,21 @@ from polars.io.plugins import register_io_source
 
 from files_source.errors import ConfigError
 from files_source.history import as_of, as_of_snapshots, still_there, without_deleted
-from files_source.places import DATASET, place_of
+from files_source.places import DATASET, AnyPlace, named, place_of
 from files_source.schema import FILES
 from files_source.stored import LOAD, Read, opened
+from files_source.times import Time, utc
 
 _NO_FILES: Final = cast(pl.DataFrame, pl.from_arrow(FILES.empty_table()))
 _END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
 
-def read_table(place: str, table: str = "files") -> pl.DataFrame:
+def read_table(place: AnyPlace, table: str = "files") -> pl.DataFrame:
     """Return a table as it was loaded, in no particular order, times in UTC.
 
     Args:
-        place: as `sync` takes it: `PATH.duckdb`, `DIR/`, `parquet:URL`, a URL, or the name of a dlt
-            destination. Of Parquet only the loads that were finished are read; a column that an
+        place: as `sync` takes it: `PATH.duckdb`, `DIR/`, `parquet:URL`, a URL, the name of a dlt
+            destination, or a path. Of Parquet only the loads that were finished are read; a column that an
             older file lacks is null in its rows.
         table: `files`, `files_history`, `files_snapshots`, `scans` or `deletions`.
 
@@ -39,7 +40,7 @@ def read_table(place: str, table: str = "files") -> pl.DataFrame:
         return rows.collect()
 
 
-def scan_stored(place: str) -> pl.LazyFrame:
+def scan_stored(place: AnyPlace) -> pl.LazyFrame:
     """Return the files of a place that are still there as far as it knows: `known_files`, in no particular order.
 
     The place is not opened before the frame is collected: what was loaded meanwhile is there then.
@@ -60,7 +61,7 @@ def scan_stored(place: str) -> pl.LazyFrame:
     return register_io_source(read, schema=_NO_FILES.schema)
 
 
-def known_files(place: str, read: Read) -> pl.LazyFrame:
+def known_files(place: AnyPlace, read: Read) -> pl.LazyFrame:
     """Return the files that are still there as far as a place knows, with the columns of FILES.
 
     They are what `history.still_there` says, without those that a cleanup has deleted. Where no
@@ -79,12 +80,13 @@ def known_files(place: str, read: Read) -> pl.LazyFrame:
     return still_there(listed, inventory, scans)
 
 
-def read_inventory(place: str, *, at: datetime | None = None) -> pl.DataFrame:
+def read_inventory(place: AnyPlace, *, at: Time | None = None) -> pl.DataFrame:
     """Return the files as they were at an instant, by the complete scans that a place has kept.
 
     Args:
         place: as `read_table` takes it.
-        at: the instant, in UTC where it names no zone; None for what the last history run found.
+        at: the instant: a datetime, a date (its beginning) or ISO 8601 text, in UTC where it names no
+            zone, or how long ago, such as `7d`; None for what the last history run found.
             Before an account's first such run there are none of its files.
 
     Returns:
@@ -94,15 +96,17 @@ def read_inventory(place: str, *, at: datetime | None = None) -> pl.DataFrame:
         ConfigError: the place is not there, or keeps no history.
         LoadError: the place cannot be read.
     """
-    at = at or _END_OF_TIME
+    instant = _END_OF_TIME if at is None else utc(at, name="at")
     with opened(place) as read:
-        rows = _inventory(read, at)
+        rows = _inventory(read, instant)
         if rows is None:
-            raise ConfigError(f"{place} keeps no history: make a history run into it first; read_table reads the rest")
+            raise ConfigError(
+                f"{named(place)} keeps no history: make a history run into it first; read_table reads the rest"
+            )
         return _complete(rows).collect()
 
 
-def parquet_query(folder: str = "lake/", table: str = "files") -> str:
+def parquet_query(folder: AnyPlace = "lake/", table: str = "files") -> str:
     """Return DuckDB statements that give the rows of a table's finished loads, below a folder or a URL.
 
     The files are chosen before any is opened: a run that died may have left half of one.
@@ -142,5 +146,5 @@ def _complete(rows: pl.LazyFrame) -> pl.LazyFrame:
     return pl.concat([_NO_FILES.lazy(), rows], how="diagonal").select(FILES.names)
 
 
-def _no_table(place: str, table: str) -> ConfigError:
-    return ConfigError(f"{place} has no table {table!r} of a finished load: load it first, or correct the name")
+def _no_table(place: AnyPlace, table: str) -> ConfigError:
+    return ConfigError(f"{named(place)} has no table {table!r} of a finished load: load it first, or correct the name")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Final
 
 import polars as pl
 
+from files_source.durations import refusal
 from files_source.errors import ConfigError
-from files_source.history import Frame, utc
+from files_source.history import Frame
 from files_source.measures import FILE, MEASURES, WIDE, measures, refuse_repeated
+from files_source.times import Time, utc
 
 BEGUN: Final = pl.col("_dlt_valid_from").min().over("account").max()
 """When the history of each account had begun, by its versions."""
 
+_BARE_M: Final = re.compile(r"(\d+)m(?![a-z])", re.ASCII)
+_MINUTES: Final = re.compile(r"(\d)min(?![a-z])", re.ASCII)
 _OWN: Final = ":own"
 _BEGUN: Final = ":begun"
 _VALIDITY: Final = ("_dlt_valid_from", "_dlt_valid_to")
@@ -40,7 +45,7 @@ def by_month(files: Frame, *columns: str) -> Frame:
     return months.with_columns(pl.col("month").dt.date())
 
 
-def over_time(history: Frame, *, until: datetime, every: str = "1d") -> Frame:
+def over_time(history: Frame, *, until: Time, every: str = "1d") -> Frame:
     """Return what was stored at each instant, by the versions of `files_history`.
 
     A file counts from its creation, be that before the scan that first saw it, and no longer at its
@@ -50,7 +55,7 @@ def over_time(history: Frame, *, until: datetime, every: str = "1d") -> Frame:
     Args:
         history: the columns of FILES, `_dlt_valid_from` and `_dlt_valid_to`.
         until: the last instant; in the future there is what will not have expired.
-        every: from one instant to the next, as polars spells it: '1h', '1d', '1mo'. The instants are
+        every: from one instant to the next: '30min', '1h', '1d', '1mo'; '1q' for a quarter. The instants are
             whole hours, midnights, firsts of months in UTC, and *until* itself at the end.
 
     Returns:
@@ -61,13 +66,14 @@ def over_time(history: Frame, *, until: datetime, every: str = "1d") -> Frame:
     Raises:
         ConfigError: *history* is no history, or *every* no step.
     """
-    _check_step(every, utc(until))
+    end = utc(until, name="until")
+    every = _step(every, end)
     if missing := [name for name in _VALIDITY if name not in history.collect_schema().names()]:
         raise ConfigError(
             f"over_time needs {' and '.join(missing)}, which only a history has: "
             "give it files_history, such as read_table('inventory.duckdb', 'files_history')"
         )
-    last = pl.lit(utc(until))
+    last = pl.lit(end)
     sign = pl.when(pl.col("event") == "start").then(1).otherwise(-1).cast(pl.Int64)
     before = pl.col("at").dt.truncate(every)
     following = pl.when(before == pl.col("at")).then(before).otherwise(before.dt.offset_by(every))
@@ -90,18 +96,26 @@ def over_time(history: Frame, *, until: datetime, every: str = "1d") -> Frame:
     )
 
 
-def _check_step(every: str, at: datetime) -> None:
-    """Refuse a step that leads no further.
+def _step(every: str, at: datetime) -> str:
+    """Return a step as polars spells it, for which a minute is `1m`.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: it leads no further; or it says `m`, which stands for no unit in this package.
     """
+    if not isinstance(every, str):
+        raise ConfigError(f"every is of type {type(every).__name__}: give a step such as '1h', '1d' or '1mo'")
+    if ambiguous := _BARE_M.search(every):
+        raise refusal(
+            "every", every, f"is ambiguous: give {ambiguous[1]}min for minutes or {ambiguous[1]}mo for months"
+        )
+    step = _MINUTES.sub(r"\1m", every)
     try:
-        leads_on = pl.select(pl.lit(at).dt.truncate(every).dt.offset_by(every) > pl.lit(at)).item()
+        leads_on = pl.select(pl.lit(at).dt.truncate(step).dt.offset_by(step) > pl.lit(at)).item()
     except pl.exceptions.PolarsError:
         leads_on = False
     if not leads_on:
         raise ConfigError(f"every is {every!r}: give a step such as '1h', '1d' or '1mo'")
+    return step
 
 
 def _lives(history: Frame, after: pl.Expr) -> Frame:

@@ -3,7 +3,9 @@
 An answer is eager or lazy as the frame it is asked of; a lazy frame is read once. *files* has the
 columns of `schema.FILES`, one row a file: what is there now, or by `history.as_of` what was there at
 another time; only `over_time` takes a history itself. Answers that are rows of *files* keep further
-columns. An instant without a time zone is taken as UTC.
+columns. An instant (*now*, *until*) is a datetime, a date (its beginning) or ISO 8601 text, in UTC
+where it names no zone, or how long ago, such as `7d`; a duration (*age*, *within*, *older_than*, *over*)
+is a timedelta, or text such as `90d`.
 
 Sizes are in bytes. A file of unknown size (null) counts in `files` and in `unknown_size`, and adds
 nothing to `bytes`. All three are Int64: a sum beyond that raises polars' InvalidOperationError. What
@@ -26,10 +28,12 @@ from files_source.candidates import (
     older_than,
     unexpired,
 )
+from files_source.durations import Duration, duration
 from files_source.errors import ConfigError
-from files_source.history import Frame, utc
+from files_source.history import Frame
 from files_source.measures import DAY, MEASURES, TICK, WIDE, counted, largest_first, measures, refuse_repeated, shifted
 from files_source.timeline import by_month, over_time
+from files_source.times import Time, utc
 
 __all__ = [
     "LIMIT",
@@ -112,23 +116,24 @@ def largest(files: Frame, count: int = 20) -> Frame:
     return largest_first(files.filter(pl.col("bytes").is_not_null())).head(count)
 
 
-def ages(files: Frame, *, now: datetime) -> Frame:
+def ages(files: Frame, *, now: Time) -> Frame:
     """Return how much there is of each age, youngest first, with zeros where there is nothing.
 
     Returns:
         `age` ('under 1 day', '1 to 7 days', '7 to 30 days', '30 to 90 days', '90 days to 1 year',
         'over 1 year'), `files`, `bytes` and `unknown_size`. A file just 7 days old is in '7 to 30 days'.
     """
+    instant = utc(now, name="now")
     groups: dict[str, pl.Expr] = {}
     old_enough = pl.lit(value=True)
     for age, end in _AGES.items():
-        younger = pl.col("created_at") > shifted(now, -end)
+        younger = pl.col("created_at") > shifted(instant, -end)
         groups[age] = old_enough & younger
         old_enough = ~younger
     return counted(files, "age", groups | {_OLDEST: old_enough})
 
 
-def quota(files: Frame, *, now: datetime, limit: int = LIMIT, over: timedelta = 30 * DAY) -> Frame:
+def quota(files: Frame, *, now: Time, limit: int = LIMIT, over: Duration = 30 * DAY) -> Frame:
     """Return how much of its limit each account takes, and when it will be full; most bytes first.
 
     What expires by itself is taken to be replaced, not added to: at the API a file lives 30 days at most
@@ -138,7 +143,7 @@ def quota(files: Frame, *, now: datetime, limit: int = LIMIT, over: timedelta = 
         files: of all purposes.
         now: where growth begins to be foretold.
         limit: bytes that an account may store.
-        over: how long before *now* the growth is measured.
+        over: how long before *now* the growth is measured; a timedelta, or text such as `30d`.
 
     Returns:
         `account`, `files`, `bytes`, `unknown_size`, `share` (of the limit, above 1 beyond it),
@@ -149,22 +154,23 @@ def quota(files: Frame, *, now: datetime, limit: int = LIMIT, over: timedelta = 
     Raises:
         ConfigError: *limit* or *over* is not above 0, or beyond what can be reckoned with.
     """
-    if not (0 < limit < _TOO_MANY and timedelta() < over <= _LONGEST):
+    instant, span = utc(now, name="now"), duration(over, name="over")
+    if not (0 < limit < _TOO_MANY and timedelta() < span <= _LONGEST):
         raise ConfigError(
-            f"the limit is {limit} bytes, measured over {over}: give more than 0, within 64 bits and 9999 years"
+            f"the limit is {limit} bytes, measured over {span}: give more than 0, within 64 bits and 9999 years"
         )
-    recent = pl.col("created_at").is_between(shifted(now, -over), utc(now), closed="right")
+    recent = pl.col("created_at").is_between(shifted(instant, -span), instant, closed="right")
     added = pl.col("bytes").filter(recent, pl.col("expires_at").is_null())
     left = pl.lit(limit, WIDE) - pl.col("bytes")
-    wait = pl.when(left > 0).then(left * pl.lit(over // TICK, WIDE) // pl.col(_GROWTH)).otherwise(0)
-    full = pl.lit((utc(now) - _EPOCH) // TICK, WIDE) + wait
+    wait = pl.when(left > 0).then(left * pl.lit(span // TICK, WIDE) // pl.col(_GROWTH)).otherwise(0)
+    full = pl.lit((instant - _EPOCH) // TICK, WIDE) + wait
     day = pl.when(full <= (_END - _EPOCH) // TICK).then(full).cast(pl.Int64).cast(pl.Datetime("us")).dt.date()
     return (
         files.group_by("account")
         .agg(*measures(), added.cast(WIDE).sum().alias(_GROWTH))
         .with_columns(
             (pl.col("bytes") / limit).alias("share"),
-            (pl.col(_GROWTH).cast(pl.Float64) / (over / DAY)).alias("growth_per_day"),
+            (pl.col(_GROWTH).cast(pl.Float64) / (span / DAY)).alias("growth_per_day"),
             day.alias("full_on"),
         )
         .select("account", "files", "bytes", "unknown_size", "share", "growth_per_day", "full_on")

@@ -124,13 +124,53 @@ def test_a_yes_deletes_what_was_shown_and_no_more(
 
     monkeypatch.setattr("sys.stdin", Answer())
 
-    done = command(*OLD, "--delete", "--to", place)
+    done = command(*OLD, "--delete", "--all", "--to", place)
 
     assert done.status == 0
     assert sorted(deleted_by(emulator)) == sorted(old)
     assert set(emulator.ids()) == young | set(late)
     assert recorded(place, "deleted") == sorted(old)
     assert sorted(re.findall(r"file-\w+", "".join(done.lines[1:31]))) == sorted(old)
+
+
+@pytest.mark.parametrize("answer", ["y\n", "yes\n", "100\n", "1011\n", "\n", ""])
+def test_more_than_a_hundred_go_only_by_their_number(
+    answer: str, emulator: Emulator, command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    """Who types it has read it."""
+    add_files(emulator, old=101)
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+
+    done = command(*OLD, "--delete")
+
+    assert done.status == 1
+    assert re.search(r"Delete 101 files .*, for good\? Type 101 to confirm: ", done.err)
+    assert done.err.endswith("error: nothing was deleted: type the number of files, 101, or give --yes\n")
+    assert deleted_by(emulator) == []
+
+
+@pytest.mark.parametrize(("count", "answer"), [(100, "y\n"), (101, " 101\n"), (1_001, "1,001\n"), (1_001, "1001\n")])
+def test_the_number_deletes(
+    count: int, answer: str, emulator: Emulator, command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    """Of a hundred or fewer y will do."""
+    add_files(emulator, old=count)
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+
+    done = command(*OLD, "--delete")
+
+    assert done.status == 0
+    assert len(emulator.ids()) == 10
+
+
+def test_nobody_is_asked_where_there_is_no_input(emulator: Emulator, command: Command, monkeypatch: pytest.MonkeyPatch):
+    """As of a daemon; that is no."""
+    add_files(emulator)
+    monkeypatch.setattr("sys.stdin", None)
+
+    assert command(*OLD, "--delete").status == 1
+    assert command("delete", emulator.ids()[0]).status == 1
+    assert deleted_by(emulator) == []
 
 
 def nobody_reads(_: str) -> NoReturn:

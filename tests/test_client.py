@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import socket
 import ssl
@@ -216,6 +217,17 @@ def test_an_upload_can_expire_and_be_renamed(api: respx.MockRouter, client: File
         "expires_after[seconds]": (None, b"3600"),
         "file": ("b.jsonl", b"abc"),
     }
+
+
+def test_a_file_is_named_by_any_path_but_not_by_text(client: FilesClient):
+    """Text may be a name or what the file holds."""
+    with pytest.raises(ConfigError, match="give a Path, or bytes"):
+        client.create("a.jsonl", purpose="batch")  # type: ignore[arg-type]
+    with (
+        os.scandir(Path(__file__).parent) as found,
+        pytest.raises(ConfigError, match=r"cannot read .*: Is a directory"),
+    ):
+        client.create(next(entry for entry in found if entry.name == "benchmarks"), purpose="batch")
 
 
 def test_a_file_that_cannot_be_read_is_a_setting(client: FilesClient, tmp_path: Path):

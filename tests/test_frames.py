@@ -152,6 +152,8 @@ class TestReading:
         expected = read_files(since=MONTH)
 
         assert_frame_equal(read_files(since=MONTH.replace(tzinfo=None)), expected)
+        assert_frame_equal(read_files(since=MONTH.isoformat()), expected)
+        assert_frame_equal(read_files(since=f"{MONTH:%Y-%m-%d %H:%M:%S}"), expected)
         assert_frame_equal(read_files(since=MONTH.astimezone(timezone(timedelta(hours=9)))), expected)
 
     def test_a_failure_is_one_of_ours(self, year: Emulator):
@@ -194,7 +196,9 @@ class TestReading:
             ({"limit": "10"}, "limit is '10': give 1 to 10000"),
             ({"max_items": 0}, "max_items is 0: give 1 or more"),
             ({"purpose": ["batch", "vision"]}, "name one, or filter a frame of all by several"),
-            ({"since": "2023-01-01"}, "since is '2023-01-01': give a datetime or a date"),
+            ({"since": "lately"}, "since 'lately' is no time: give ISO 8601, such as 2026-01-31"),
+            ({"until": "3m"}, "until '3m' is ambiguous: give 3min for minutes or 3mo for months"),
+            ({"since": 1_700_000_000}, r"since \(int\) is no time"),
             ({"workers": 0}, "workers is 0: give 1 or more"),
             ({"since": MONTH, "until": MONTH}, "since is not before until"),
             ({"accounts": []}, "there is no account to list"),
@@ -207,6 +211,7 @@ class TestReading:
             ({"place": "lake/", "workers": 3, "account": "a"}, "leave out workers, account"),
             ({"place": "lake/", "purpose": ""}, "the purpose is empty"),
             ({"place": "lake/", "since": MONTH, "until": MONTH}, "since is not before until"),
+            ({"place": "lake/", "since": "3m"}, "since '3m' is ambiguous"),
             ({}, "no API key for account 'default'"),
         ],
     )

@@ -566,10 +566,18 @@ class TestCleanupCandidates:
         ],
         ids=["cleanup_candidates", "older_than"],
     )
-    def test_a_negative_age_is_refused(self, ask: Callable[[timedelta], object]):
-        """As the command refuses it: every file would be older."""
-        with pytest.raises(ConfigError, match="the age is negative"):
-            ask(-TICK)
+    @pytest.mark.parametrize(
+        ("age", "message"),
+        [
+            (-TICK, "is negative: give more than 0"),
+            ("3m", "'3m' is ambiguous: give 3min for minutes or 3mo for months"),
+            (90, r"\(int\) is no duration: give a timedelta, or text such as"),
+        ],
+    )
+    def test_what_is_no_age_is_refused(self, ask: Callable[[Any], object], age: object, message: str):
+        """As the command refuses it: every file might be older."""
+        with pytest.raises(ConfigError, match=rf"^(age|older_than) .*{message}"):
+            ask(age)
 
     def test_what_has_a_copy_that_has_expired_is_the_only_one(self):
         """It is no candidate for a copy of something that is gone."""
@@ -719,6 +727,17 @@ class TestOverTime:
         with pytest.raises(ConfigError, match=r"needs _dlt_valid_from and _dlt_valid_to.*'files_history'\)"):
             usage.over_time(EMPTY.lazy() if lazy else EMPTY, until=NOON)
 
+    def test_a_step_of_minutes_is_spelled_as_everywhere(self):
+        """In polars' own `30m` the unit is minutes, elsewhere months."""
+        history = framed([file("file-1") | {"_dlt_valid_from": NOON, "_dlt_valid_to": None}], like=NO_HISTORY)
+
+        steps = usage.over_time(history, until=NOON + timedelta(hours=1), every="30min")["at"].diff().drop_nulls()
+
+        assert set(steps) == {timedelta(minutes=30)}
+        for every in ("30m", "1h30m"):
+            with pytest.raises(ConfigError, match="is ambiguous: give 30min for minutes or 30mo for months"):
+                usage.over_time(history, until=NOON, every=every)
+
     @pytest.mark.parametrize("every", ["banana", "-1d", ""])
     def test_a_step_that_is_none_is_refused(self, every: str):
         """In one line, when it is asked for."""
@@ -811,6 +830,8 @@ def test_a_sum_that_is_too_large_is_refused(name: str, lazy: bool):
     [
         pytest.param(NOON.replace(tzinfo=None), id="no zone"),
         pytest.param(NOON.astimezone(timezone(timedelta(hours=9))), id="another zone"),
+        pytest.param(NOON.isoformat(), id="text"),
+        pytest.param(NOON.strftime("%Y-%m-%d %H:%M"), id="text without a zone"),
     ],
 )
 @given(files=rows())
@@ -837,11 +858,34 @@ def test_an_instant_without_a_zone_is_in_utc(now: datetime, files: list[Row]):
         assert_frame_equal(found, expected)
 
 
-@pytest.mark.parametrize("now", [NOON.date(), "2026-09-21"], ids=["date", "text"])
-def test_what_is_no_instant_is_refused(now: Any):
-    """A date may mean its begin or its end."""
-    with pytest.raises(ConfigError, match=r"is no instant: give a datetime, such as datetime\(2026, 1, 31, 12"):
-        usage.ages(EMPTY, now=now)
+@pytest.mark.parametrize("now", [NOON.date(), f"{NOON:%Y-%m-%d}"], ids=["date", "text"])
+def test_a_day_is_its_beginning(now: Any):
+    """In UTC, as everywhere."""
+    files = framed([file("file-1", expires_at=NOON.replace(hour=0)), file("file-2", expires_at=NOON)])
+
+    assert usage.unexpired(files, now=now)["id"].to_list() == ["file-2"]
+
+
+def test_what_is_no_instant_is_refused():
+    """A number may be of seconds or of milliseconds."""
+    for ask in (usage.ages, usage.expiring_soon, usage.unexpired, usage.quota):
+        with pytest.raises(ConfigError, match=r"now \(int\) is no time: give a datetime, a date, ISO 8601 text"):
+            ask(EMPTY, now=1_800_000_000)  # type: ignore[arg-type]
+
+
+@given(files=rows())
+def test_a_duration_may_be_text(files: list[Row]):
+    """In the same grammar as on the command line."""
+    frame, weeks = framed(files), timedelta(weeks=2)
+    asked = [
+        lambda span: usage.expiring(frame, now=NOON, within=span),
+        lambda span: usage.older_than(frame, now=NOON, age=span),
+        lambda span: usage.cleanup_candidates(frame, now=NOON, older_than=span),
+        lambda span: usage.quota(frame, now=NOON, over=span),
+    ]
+
+    for ask in asked:
+        assert_frame_equal(ask("2w"), ask(weeks))
 
 
 def test_questions_are_asked_of_another_time_through_its_inventory():

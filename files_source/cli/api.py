@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from files_source.cli.app import app, client_of
-from files_source.cli.options import FileId, Limit, Purpose
+from files_source.cli.options import FileId, Limit, Purpose, lifetime
 from files_source.cli.streams import agreed, print_object, write_whole
 from files_source.errors import FilesSourceError
 
@@ -68,7 +68,8 @@ def upload(
         ),
     ],
     expires_after: Annotated[
-        int | None, typer.Option(metavar="SECONDS", help="How long it is kept: 3600 to 2592000.")
+        int | None,
+        typer.Option(metavar="DURATION", parser=lifetime, help="How long it is kept: 1h to 30d, or so many seconds."),
     ] = None,
 ) -> None:
     """Upload a file and print its File object."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -10,8 +9,8 @@ import typer
 from files_source.cli.app import app, whose
 from files_source.cli.options import AccountName, Accounts, Limit, Place, Purpose, moment
 from files_source.cli.streams import print_object
-from files_source.errors import ConfigError
 from files_source.exits import Interrupted
+from files_source.times import window
 
 
 @app.command()
@@ -20,11 +19,15 @@ def sync(
     to: Place = "inventory.duckdb",
     purpose: Purpose = None,
     since: Annotated[
-        datetime | None,
-        typer.Option(metavar="TIME", parser=moment, help="Only files created then or later: ISO 8601, in UTC."),
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            parser=moment,
+            help="Only files created since: 2026-01-31T12:00 (in UTC), or how long ago: 7d.",
+        ),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(metavar="TIME", parser=moment, help="Only files created before then.")
+        str | None, typer.Option(metavar="TIME", parser=moment, help="Only files created before then.")
     ] = None,
     history: Annotated[
         bool,
@@ -46,8 +49,7 @@ def sync(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Load the files that a database or folder lacks into it."""
-    if since is not None and until is not None and since >= until:
-        raise ConfigError("--since is not before --until: no file can be meant")
+    begin, end = window(since, until, names=("--since", "--until"))
     from files_source import printing
     from files_source.syncing import SyncedInPart
     from files_source.syncing import sync as run
@@ -59,8 +61,8 @@ def sync(
             done = run(
                 to,
                 purpose=purpose,
-                since=since,
-                until=until,
+                since=begin,
+                until=end,
                 limit=limit,
                 overlap=overlap,
                 full_refresh=full_refresh,

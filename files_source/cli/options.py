@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, TypeVar
 
 import typer
 
-_AGE: Final = re.compile(r"([0-9]{1,6})([mhdw])", re.ASCII)
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+from files_source.durations import duration, seconds
+from files_source.errors import ConfigError
+from files_source.times import utc
+
+_Read = TypeVar("_Read")
 
 
-def moment(text: str) -> datetime:
-    """Read a time in ISO 8601; in UTC where it names no zone."""
+def _parsed(read: Callable[[str], _Read], text: str) -> _Read:
+    """Read what was typed, and leave it to typer to name the option where it cannot be read."""
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!a} is no time: give ISO 8601, such as 2026-01-31 or 2026-01-31T12:00Z"
-        ) from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+        return read(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def moment(text: str) -> str:
+    """Check that something is a time. How long ago it was is reckoned once for all of a command's."""
+    _parsed(utc, text)
+    return text
 
 
 def age(text: str) -> timedelta:
     """Read an age, such as `90d`."""
-    found = _AGE.fullmatch(text.strip())
-    if found is None or not int(found[1]):
-        raise typer.BadParameter(f"{text!a} is no age: give minutes, hours, days or weeks, such as 30m, 12h, 90d or 2w")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return _parsed(duration, text)
+
+
+def lifetime(text: str) -> int:
+    """Read for how many seconds a file is kept, such as `30d` or `3600`."""
+    return _parsed(seconds, text)
 
 
 FileId = Annotated[str, typer.Argument(metavar="ID", help="A file's id, such as file-abc123.", show_default=False)]

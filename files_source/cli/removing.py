@@ -25,11 +25,16 @@ def cleanup(
     context: typer.Context,
     older_than: Annotated[
         timedelta | None,
-        typer.Option(metavar="AGE", parser=age, help="Only files older than that: 90d, 12h, 2w or 30m (minutes)."),
+        typer.Option(
+            metavar="AGE",
+            parser=age,
+            help="Only files older than that: 30min, 12h, 90d, 2w, 3mo (of 31 days) or 1y (of 366).",
+        ),
     ] = None,
     purpose: Purpose = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete them for good, after asking.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="Print every file, not only the first 20.")] = False,
     to: Place = "inventory.duckdb",
     account: AccountName = None,
     accounts: Accounts = None,
@@ -57,28 +62,40 @@ def cleanup(
         record = opened.enter_context(run.into(to)) if delete else None
         with printing.progress() as on_page:
             found = opened.enter_context(run.candidates(older_than=older_than, purpose=purpose, on_page=on_page))
-        _show(found, record, as_json=as_json)
+        _show(found, record, as_json=as_json, show_all=show_all)
         if record is not None:
             _delete(run, found, record, ask=not yes, as_json=as_json)
-        elif error := found.error(outcome="the others were listed"):
-            raise error
+        else:
+            _nothing_deleted(found, is_chosen=older_than is not None or purpose is not None, as_json=as_json)
 
 
-def _show(found: Shortlist, record: Record | None, *, as_json: bool) -> None:
+def _show(found: Shortlist, record: Record | None, *, as_json: bool, show_all: bool) -> None:
     """Print the candidates of a cleanup; with --delete as text, for what cannot be read is not agreed to."""
     from files_source import printing, review
 
+    most = None if show_all else review.FIRST
     if record is None:
-        for text in review.candidates(found, as_json=as_json):
+        for text in review.candidates(found, as_json=as_json, most=most):
             printing.show(text)
     elif not as_json:
         try:
             if record.earlier:
                 printing.show(f"{review.earlier(record.earlier, record.place.name)}\n")
-            for text in review.candidates(found, as_json=False):
+            for text in review.candidates(found, as_json=False, most=most):
                 printing.show(text)
         except BrokenPipeError:
             raise FilesSourceError("nothing was deleted: the list could not be shown to its end") from None
+
+
+def _nothing_deleted(found: Shortlist, *, is_chosen: bool, as_json: bool) -> None:
+    """Say that the files are still there, and how they could go."""
+    from files_source import printing
+
+    if found.total.files and not as_json:
+        how = "--delete deletes" if is_chosen else "--delete, with --older-than or --purpose, deletes"
+        printing.show(f"nothing was deleted: {how} files for good\n")
+    if error := found.error(outcome="the others were listed"):
+        raise error
 
 
 def _delete(run: Cleanup, found: Shortlist, record: Record, *, ask: bool, as_json: bool) -> None:
@@ -86,9 +103,11 @@ def _delete(run: Cleanup, found: Shortlist, record: Record, *, ask: bool, as_jso
     from files_source import printing, review
     from files_source.cleanup import CleanedInPart, Stopped
 
-    if ask and found.total.files and not agreed(review.question(found)):
+    number = review.to_type(found.total)
+    if ask and found.total.files and not agreed(review.question(found), count=number):
         failure = found.error(outcome="the others were listed")
-        raise FilesSourceError(f"nothing was deleted: answer y, or give --yes{f'; and {failure}' if failure else ''}")
+        how = "answer y," if number is None else f"type the number of files, {number},"
+        raise FilesSourceError(f"nothing was deleted: {how} or give --yes{f'; and {failure}' if failure else ''}")
     failed: CleanedInPart | Interrupted | None = None
     with review.progress(found.total.files) as on_file:
         try:

@@ -15,13 +15,36 @@ from files_source.errors import ConfigError
 _STANDARD_OUTPUT: Final = ("-", "/dev/stdout")
 
 
-def agreed(question: str) -> bool:
-    """Ask on standard error, as standard output is for data, and return whether the answer is yes."""
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()
+def agreed(question: str, *, count: int | None = None) -> bool:
+    """Ask on standard error, as standard output is for data, and return whether the answer is yes.
+
+    Args:
+        question: what to ask. What was typed before is no answer; what a pipe holds is, as it was put there for this.
+        count: a number that must be typed in place of y.
+    """
+    _forget_what_was_typed()
+    wanted = "[y/N]" if count is None else f"Type {count} to confirm:"
+    print(f"{question} {wanted} ", end="", file=sys.stderr, flush=True)
+    answer = "" if sys.stdin is None else sys.stdin.readline()
     if not answer:
         print(file=sys.stderr)
-    return answer.strip().lower() in ("y", "yes")
+    if count is None:
+        return answer.strip().lower() in ("y", "yes")
+    return answer.strip() in (f"{count}", f"{count:,}")
+
+
+def _forget_what_was_typed() -> None:
+    if sys.stdin is None or not sys.stdin.isatty():
+        return
+    if sys.platform == "win32":
+        import msvcrt
+
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+    else:
+        import termios
+
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def write_whole(output: Path, chunks: Iterable[bytes]) -> None:
