@@ -145,6 +145,8 @@ class Cleanup:
     def into(self, to: AnyPlace = DATABASE) -> Iterator[Record]:
         """Give the record of deletions in a place, with those of an earlier cleanup that was stopped.
 
+        A place that cannot be read back is warned of in the log.
+
         Args:
             to: as `sync` takes it.
 
@@ -154,17 +156,18 @@ class Cleanup:
             JournalError: what an earlier cleanup has noted cannot be read, or its database is not there.
         """
         record = Record(to)
-        if record.path.exists():
+        if record.may_be_open:
             with record.opened(), ExitStack() as ways:
-                find_out(self._left(record, ways), record.journal, workers=self._workers)
+                record.forget(find_out(self._left(record, ways), record.journal, workers=self._workers))
                 record.load(again=True)
         yield record
 
     def delete(self, candidates: Shortlist, record: Record, *, on_file: OnFile | None = None) -> Cleaned:
         """Delete the *candidates* for good, no others, and record each deletion.
 
-        Each is noted on disk before it is asked for. Stopped at any moment, the next cleanup into the
-        same place finds out what became of those that were under way, and records what is not yet.
+        Each is noted before it is asked for: on disk, and in the place itself where the disk may be lost.
+        Stopped at any moment, the next cleanup into the same place, on this machine or another, finds
+        out what became of those that were under way, and records what is not yet.
         A file that the server refuses to delete leaves the others alone. An account is given up where
         its key is wrong or the server deletes nothing, and after 8 files in a row that got no answer or
         the same refusal, which must be 64 once one was deleted.
@@ -186,7 +189,6 @@ class Cleanup:
         try:
             if candidates.total.files:
                 with record.opened():
-                    record.load(again=True)
                     sweep.delete(candidates, record)
         except KeyboardInterrupt:
             raise Stopped(_cleaned(candidates, record, sweep, began)) from None
@@ -199,7 +201,7 @@ class Cleanup:
     def _left(self, record: Record, ways: ExitStack) -> Iterator[tuple[Way, Deletion]]:
         """Yield the deletions that were under way when an earlier cleanup of these accounts was stopped."""
         for account in self._accounts:
-            if left := [deletion for deletion in record.journal.undecided() if deletion.is_of(account)]:
+            if left := [deletion for deletion in record.undecided() if deletion.is_of(account)]:
                 way = Way(ways.enter_context(self._connect(account)))
                 yield from ((way, deletion) for deletion in left)
 

@@ -64,15 +64,18 @@ class Way:
         self._shows_files = False
         self._lock = Lock()
 
-    def delete(self, file: Row, journal: Journal) -> FilesSourceError | None:
+    def delete(self, file: Row, journal: Journal, *, noted_at: int | None = None) -> FilesSourceError | None:
         """Delete a file, noted before and after, and return what went wrong; nothing is asked once that is given up.
+
+        Args:
+            noted_at: when the place noted that the file is going to be deleted; None where it did not.
 
         Raises:
             JournalError: the journal cannot be written; where that was before, nothing was asked.
         """
         if self.given_up is not None:
             return None
-        deletion = journal.begin(file, account=self.client.account)
+        deletion = journal.begin(file, account=self.client.account, at=noted_at)
         try:
             outcome, problem = self._asked(deletion)
         except _TROUBLE as trouble:
@@ -165,15 +168,13 @@ class Way:
         return list(map(str, self.client.page(limit=1).files.column("id").to_pylist()))
 
 
-def find_out(deletions: Iterable[tuple[Way, Deletion]], journal: Journal, *, workers: int) -> None:
-    """Find out what became of many deletions, each on the way to its account.
+def find_out(deletions: Iterable[tuple[Way, Deletion]], journal: Journal, *, workers: int) -> list[Deletion]:
+    """Find out what became of many deletions, each on the way to its account, and return those to forget.
 
     Raises: as `Way.find_out` does.
     """
     with closing(each(deletions, lambda asked: asked[0].find_out(asked[1], journal), workers=workers)) as results:
-        forgotten = [deletion for (_, deletion), is_old in results if is_old]
-    if forgotten:
-        journal.drop(forgotten)
+        return [deletion for (_, deletion), is_old in results if is_old]
 
 
 def _kind(problem: FilesSourceError) -> object:

@@ -23,7 +23,11 @@ Row = dict[str, str | int | None]
 OUTCOMES: Final = pa.schema(
     [
         column("server", pa.string(), "Whose file it was: the base URL, and the organization and project where named"),
-        column("attempted_at", TIMESTAMP, "When the server was asked to delete the file, by this machine's clock"),
+        column(
+            "attempted_at",
+            TIMESTAMP,
+            "When the deletion was noted, before the server was asked for it, by the clock of the machine that asked",
+        ),
         column(
             "deleted_at",
             TIMESTAMP,
@@ -47,6 +51,11 @@ FILE_KEY: Final = ("server", "account", "id")
 """The columns that tell files apart."""
 KEY: Final = (*FILE_KEY, "attempted_at")
 """The columns that tell deletions apart: a file that could not be deleted may be tried again."""
+RECORDED: Final = pa.schema([DELETIONS.field(name) for name in (*KEY, "deleted_at")])
+"""What of the table tells what need not be recorded again."""
+
+FileKey = tuple[str, str, str]
+"""A file's server, account and id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +82,7 @@ class Deletion:
         return str(self.file["id"])
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> FileKey:
         """Return what tells the file from others, as FILE_KEY says."""
         return self.server, str(self.file["account"]), self.file_id
 
@@ -83,6 +92,11 @@ class Deletion:
         if named != (account.server, account.name):
             return False
         return self.asked_by == fingerprint(account, salt=self.asked_by[:16])
+
+
+def begun(file: Row, *, account: Account, at: int) -> Deletion:
+    """Return the deletion of a file of an account before it is asked for."""
+    return Deletion(file=file, server=account.server, asked_by=fingerprint(account), attempted_at=at)
 
 
 def fingerprint(account: Account, *, salt: str | None = None) -> str:

@@ -34,8 +34,9 @@ HISTORY_TABLE: Final = "files_history"
 SNAPSHOTS_TABLE: Final = "files_snapshots"
 SCANS_TABLE: Final = "scans"
 DELETIONS_TABLE: Final = "deletions"
+PENDING_TABLE: Final = "deletions_pending"
 
-_TABLES: Final = (FILES_TABLE, HISTORY_TABLE, SNAPSHOTS_TABLE, SCANS_TABLE, DELETIONS_TABLE)
+_TABLES: Final = (FILES_TABLE, HISTORY_TABLE, SNAPSHOTS_TABLE, SCANS_TABLE, DELETIONS_TABLE, PENDING_TABLE)
 _LOADS: Final = "_dlt_loads"
 _STATE: Final = "_dlt_pipeline_state"
 _DAY: Final = 86_400

@@ -16,10 +16,8 @@ from typing import Final
 import msgspec
 
 from files_source.accounts import Account
-from files_source.deletions import Deletion, Outcome, Row, fingerprint
+from files_source.deletions import Deletion, FileKey, Outcome, Row, begun
 from files_source.errors import JournalError
-
-_Key = tuple[str, str, str]
 
 _decode: Final[Callable[[bytes], Deletion]] = msgspec.json.Decoder(Deletion).decode
 
@@ -38,7 +36,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = Lock()
-        self._deletions = dict[_Key, Deletion]()
+        self._deletions = dict[FileKey, Deletion]()
         self._file: FileIO | None = None
         self._is_usable = True
         with self._one_clear_error():
@@ -53,11 +51,13 @@ class Journal:
         """Return the deletions that were begun, and whose outcome is not known."""
         return [deletion for deletion in self._deletions.values() if deletion.outcome is None]
 
-    def begin(self, file: Row, *, account: Account) -> Deletion:
-        """Write down that a file of an account is going to be deleted, and return once that is safe on disk."""
-        deletion = Deletion(
-            file=file, server=account.server, asked_by=fingerprint(account), attempted_at=time.time_ns() // 1_000
-        )
+    def begin(self, file: Row, *, account: Account, at: int | None = None) -> Deletion:
+        """Write down that a file of an account is going to be deleted, and return once that is safe on disk.
+
+        Args:
+            at: when the place noted it, in microseconds since 1970; now by default.
+        """
+        deletion = begun(file, account=account, at=time.time_ns() // 1_000 if at is None else at)
         with self._one_clear_error():
             os.fsync(self._write(deletion))
         return deletion

@@ -102,9 +102,3 @@ def gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 def moment(instant: int) -> datetime:
     """Return an instant given in microseconds since 1970."""
     return _EPOCH + timedelta(microseconds=instant)
-
-
-def instant(moment: datetime) -> int:
-    """Return a time in microseconds since 1970; one without a zone is taken to be in UTC."""
-    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
-    return (since.days * 86_400 + since.seconds) * MICROSECONDS + since.microseconds

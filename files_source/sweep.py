@@ -12,7 +12,7 @@ from typing import Final
 
 from files_source.deleting import Way, find_out
 from files_source.deletions import Deletion, Outcome, Row, as_numbers
-from files_source.journal import Journal
+from files_source.errors import FilesSourceError
 from files_source.parallel import each
 from files_source.progress import BATCH
 from files_source.recording import Record
@@ -23,6 +23,11 @@ OnFile = Callable[[int], None]
 
 _SECONDS: Final = 30.0
 """How long files are deleted until they are recorded, which takes a second or a few: what a machine may lose."""
+
+_FIRST: Final = 1_000
+"""How many files a place notes at first before they are deleted; then as many as take so long."""
+_LEAST: Final = 100
+_SHORT: Final = 1e-3
 
 _Task = tuple[Way, Row]
 """A file to delete, and the way to its account."""
@@ -63,9 +68,10 @@ class Sweep:
             JournalError, LoadError: the journal cannot be written, or the place did not take the rows.
         """
         with ExitStack() as opened:
-            tasks = self._tasks(shortlist, opened)
-            for first in tasks:
-                self._delete(_for_a_while(chain([first], tasks)), record, is_named=shortlist.is_of_many)
+            for noted_at, tasks in self._noted(self._tasks(shortlist, opened), record):
+                for first in tasks:
+                    batch = _for_a_while(chain([first], tasks))
+                    self._delete(batch, record, noted_at=noted_at, is_named=shortlist.is_of_many)
 
     def _tasks(self, shortlist: Shortlist, opened: ExitStack) -> Iterator[_Task]:
         for account, files in shortlist.tables():
@@ -74,11 +80,32 @@ class Sweep:
             for file in as_numbers(files).to_pylist():
                 yield self._ways[account.name], file
 
-    def _delete(self, batch: Iterable[_Task], record: Record, *, is_named: bool) -> None:
+    def _noted(self, tasks: Iterator[_Task], record: Record) -> Iterator[tuple[int | None, Iterator[_Task]]]:
+        """Yield tasks that the place has noted, and when; all at once where the journal is enough.
+
+        It notes as many as are deleted in the time until they are recorded.
+        """
+        size = _FIRST
+        while some := list(islice(tasks, size)):
+            began = time.monotonic()
+            noted_at = record.note((way.client.account, file) for way, file in some if way.given_up is None)
+            if noted_at is None:
+                yield None, chain(some, tasks)
+                return
+            yield noted_at, iter(some)
+            pace = len(some) / max(time.monotonic() - began, _SHORT)
+            size = min(BATCH, max(_LEAST, round(pace * _SECONDS)))
+
+    def _delete(self, batch: Iterable[_Task], record: Record, *, noted_at: int | None, is_named: bool) -> None:
         """Delete some files, and record what became of them even where it breaks off."""
         journal = record.journal
+
+        def delete(task: _Task) -> FilesSourceError | None:
+            way, file = task
+            return way.delete(file, journal, noted_at=noted_at)
+
         try:
-            with closing(each(batch, lambda task: task[0].delete(task[1], journal), workers=self.workers)) as results:
+            with closing(each(batch, delete, workers=self.workers)) as results:
                 for (way, file), problem in results:
                     self._tried += 1
                     if problem is not None and (self.reason is None or way.given_up is not None):
@@ -86,7 +113,7 @@ class Sweep:
                         self.reason = f"{file['account']!r}: {reason}" if is_named else str(reason)
                     if self.on_file is not None:
                         self.on_file(self._tried)
-            self._find_out(journal)
+            self._find_out(record)
         except BaseException:  # Ctrl-C, or a journal that cannot be written
             journal.close()  # what is under way is left to the next cleanup
             raise
@@ -95,10 +122,10 @@ class Sweep:
                 self._count(deletion)
             record.load()
 
-    def _find_out(self, journal: Journal) -> None:
+    def _find_out(self, record: Record) -> None:
         unanswered = [(way, deletion) for way in self._ways.values() for deletion in way.unanswered]
-        find_out(unanswered, journal, workers=self.workers)
-        open_still = {deletion.key for deletion in journal.undecided()}
+        record.forget(find_out(unanswered, record.journal, workers=self.workers))
+        open_still = {deletion.key for deletion in record.journal.undecided()}
         self.unconfirmed += sum(deletion.key in open_still for _, deletion in unanswered)
         for way in self._ways.values():
             way.unanswered.clear()

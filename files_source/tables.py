@@ -27,7 +27,7 @@ def read_table(place: AnyPlace, table: str = "files") -> pl.DataFrame:
         place: as `sync` takes it: `PATH.duckdb`, `DIR/`, `parquet:URL`, a URL, the name of a dlt
             destination, or a path. Of Parquet only the loads that were finished are read; a column that an
             older file lacks is null in its rows.
-        table: `files`, `files_history`, `files_snapshots`, `scans` or `deletions`.
+        table: `files`, `files_history`, `files_snapshots`, `scans`, `deletions` or `deletions_pending`.
 
     Raises:
         ConfigError: the place, or the table, is not there.

@@ -9,6 +9,9 @@ MOMENT is
     end         after the last commit, before the load is entered as complete
     state       in a folder, between the state and that entry
     recorded    in a cleanup, between the end of the load and the end of the journal that it was made from
+    load-N      before the Nth load
+    begin-N     in a cleanup, before the Nth deletion is noted
+    answer-N    in a cleanup, between the Nth answer and its note
     full-STEP   the disk is full from the beginning of a step on: extract, normalize or load, or journal, when a
                 cleanup is about to delete its first file
 
@@ -92,6 +95,12 @@ def main(given: Sequence[str], environment: Mapping[str, str]) -> None:
             _before(Load, "complete_package", _dies(at=1))
         elif kind == "state":
             _before(FilesystemClient, "_store_load", _dies(at=1))
+        elif kind == "load":
+            _before(Pipeline, "run", _dies(at=int(which)))
+        elif kind == "begin":
+            _before(Journal, "begin", _dies(at=int(which)))
+        elif kind == "answer":
+            _before(Journal, "end", _dies(at=int(which)))
         elif kind == "full":
             owner, name = (Journal, "begin") if which == "journal" else (Pipeline, which)
             _before(owner, name, lambda: _fill_disk(at_end, which))
