@@ -20,7 +20,7 @@ from files_source.holdings import DELETIONS_TABLE, PENDING_TABLE, SOURCE, merges
 from files_source.journal import Journal
 from files_source.noting import Notes
 from files_source.pending import PENDING, SETTLED, typed
-from files_source.places import AnyPlace
+from files_source.places import AnyPlace, named
 from files_source.scan_rows import described
 from files_source.stored import opened as opened_for_reading
 from files_source.syncing import opened
@@ -63,7 +63,7 @@ class Record:
         self._to = to
         self._pipeline: dlt.Pipeline | None = None
         self._journal: Journal | None = None
-        self._notes = Notes(to, self.path)
+        self._notes = Notes(named(to), self.path)
         self._is_in_doubt = False
         if place.lock is not None:
             _refuse_orphans(self.path, place)
