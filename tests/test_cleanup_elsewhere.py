@@ -90,6 +90,8 @@ def test_each_deletion_is_recorded_once_by_another_machine(
     assert json.loads(command(*NOTHING, "--to", elsewhere).out)["open"] == 0
     assert recorded(elsewhere) == sorted(old)
     assert set(read_table(elsewhere, "deletions")["outcome"]) <= {"deleted", "gone"}
+    if elsewhere != "filesystem":  # where rows can only be added
+        assert read_table(elsewhere, NOTES).is_empty()
 
 
 @both
@@ -190,13 +192,16 @@ def test_another_key_is_not_asked(
     assert recorded(warehouse, "gone") == sorted(deleted_by(emulator))
 
 
-def test_a_cleanup_on_another_machine_meanwhile_doubles_nothing(postgres: Engine, emulator: Emulator, command: Command):
+@pytest.mark.parametrize("arguments", [FOR_GOOD, NOTHING], ids=["of the same files", "of others"])
+def test_a_cleanup_on_another_machine_meanwhile_doubles_nothing(
+    arguments: list[str], postgres: Engine, emulator: Emulator, command: Command
+):
     """It finds what the first has noted, and not recorded yet."""
     old = add_files(emulator, old=12)
     other = {"DLT_DATA_DIR": str(Path("other").resolve())}
 
     def spoil(call):  # noqa: ANN001, ANN202 - as `Fault.spoil`
-        assert killed.fork("0", *FOR_GOOD, "--to", postgres.to, **other) == 0
+        assert killed.fork("0", *arguments, "--to", postgres.to, **other) == 0
         return Delivery(call.answer())
 
     emulator.fail(Fault("meanwhile", spoil), at=6, times=1, **DELETE)
