@@ -52,6 +52,7 @@ def openai_files(
     organization: str | None = None,
     project: str | None = None,
     headers: Mapping[str, str] | None = None,
+    query: Mapping[str, str] | None = None,
     authentication: Authentication | None = None,
     ca_bundle: str | None = None,
     timeout: float | None = None,
@@ -115,6 +116,7 @@ def openai_files(
         organization=organization,
         project=project,
         headers=headers,
+        query=query,
         authentication=authentication,
     )
     extraction = Extraction(

@@ -9,7 +9,10 @@ from typing import Annotated, Final
 
 import typer
 
+from files_source.errors import ConfigError
+
 _AGE: Final = re.compile(r"([0-9]{1,6})([mhdw])", re.ASCII)
+_SECRET: Final = re.compile(r"key|token|secret|sig|pass|auth|code|credential", re.IGNORECASE)
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -30,6 +33,26 @@ def age(text: str) -> timedelta:
     if found is None or not int(found[1]):
         raise typer.BadParameter(f"{text!a} is no age: give minutes, hours, days or weeks, such as 30m, 12h, 90d or 2w")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def parameters(given: list[str]) -> dict[str, str]:
+    """Read query parameters, such as `api-version=2024-10-21`.
+
+    Raises:
+        ConfigError: one is no NAME=VALUE, or may be a secret, which every user of the machine could read.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or not name or name in found:  # what stands here may be a key: it is not shown
+            raise ConfigError("--query takes NAME=VALUE, each name once, such as api-version=2024-10-21")
+        if _SECRET.search(name) or value.startswith("sk-"):
+            raise ConfigError(
+                "--query is no place for a secret, as others can read a command line: give it as JSON in "
+                "SOURCES__OPENAI_FILES__QUERY, or as query in the file of --accounts"
+            )
+        found[name] = value
+    return found
 
 
 FileId = Annotated[str, typer.Argument(metavar="ID", help="A file's id, such as file-abc123.", show_default=False)]

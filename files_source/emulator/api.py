@@ -15,6 +15,7 @@ from werkzeug.routing import Map, Rule
 from files_source.emulator.listing import Oddities, Query, read_query, write_page
 from files_source.emulator.refusals import refusal
 from files_source.emulator.store import Store
+from files_source.emulator.styles import STYLES
 from files_source.emulator.uploads import read_upload
 
 LIMIT: Final = 10_000
@@ -44,6 +45,7 @@ class Api(Store):
     max_limit: int = LIMIT
     page_cap: int | None = None
     oddities: Oddities = Oddities()
+    style: str | None = None
 
     def answer(self, request: Request) -> Response:
         """Do what *request* asks for, or refuse it."""
@@ -52,6 +54,8 @@ class Api(Store):
                 _refuse_key(request)
             endpoint, arguments = _ROUTES.match(request.path, method=request.method)
             match endpoint:
+                case "list" if self.style is not None:
+                    return STYLES[self.style](request, self.files)
                 case "list":
                     return self._list(read_query(request.args, self.default_limit, self.max_limit))
                 case "upload":
