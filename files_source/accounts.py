@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, cast
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -232,7 +232,7 @@ def _check_header(name: str, value: str, account: str) -> None:
 
 def _checked_query(query: Mapping[str, str], account: str) -> dict[str, str]:
     """Return query parameters that can be sent with every request; no message shows a value."""
-    for name, value in query.items():
+    for name, value in cast("Mapping[object, object]", query).items():
         if not isinstance(name, str) or not isinstance(value, str) or not name.isprintable() or not name.strip():
             raise ConfigError(f"query of account {account!r} is no mapping of texts: give {{name: value}}")
         if not value.isprintable():

@@ -33,7 +33,8 @@ _NAMES: Final = {
 """Each parameter, and what servers call it in a refusal."""
 _PARAMETER: Final = re.compile(r"param|argument|field|query|extra|input|参数")
 _UNKNOWN: Final = re.compile(
-    r"unknown|unrecogni[sz]ed|unsupported|unexpected|not (?:a )?(?:valid |known |supported|allowed|permitted)|extra|不支持|未知"
+    r"unknown|unrecogni[sz]ed|unsupported|unexpected|not (?:a )?(?:valid |known |supported|allowed|permitted)|extra"
+    r"|不支持|未知"
 )
 _ABOUT_A_FILE: Final = re.compile(r"file|exist|found|no such")
 

@@ -16,7 +16,9 @@ _NESTED: Final = frozenset(
     {"cursor", "cursors", "links", "meta", "metadata", "page", "pageinfo", "pagination", "paging", "responsemetadata"}
 )
 """Objects within an envelope that speak of paging."""
-_PROMISES: Final = frozenset({"hasmore", "hasmorepages", "hasmoreitems", "hasnext", "hasnextpage", "istruncated", "more"})
+_PROMISES: Final = frozenset(
+    {"hasmore", "hasmorepages", "hasmoreitems", "hasnext", "hasnextpage", "istruncated", "more"}
+)
 _ENDS: Final = frozenset({"end", "isend", "islast", "islastpage", "last", "lastpage", "isdone", "done"})
 """Flags that are true on the last page."""
 _TOTALS: Final = frozenset({"total", "totalcount", "totalfiles", "totalitems", "totalresults", "totalelements"})
@@ -28,7 +30,9 @@ _LAST: Final = "endcursor"
 """The name of a token that stands on the last page, too."""
 _NEXT: Final = re.compile(r"(?:@\w+\.)?next_?-?")
 _ADDRESS: Final = re.compile(r"https?://|[/?]", re.IGNORECASE)
-_POSITIONS: Final = re.compile(r"page|page_?(?:no|num|number|index)|p|offset|skip|start|from|start_?index", re.IGNORECASE)
+_POSITIONS: Final = re.compile(
+    r"page|page_?(?:no|num|number|index)|p|offset|skip|start|from|start_?index", re.IGNORECASE
+)
 _NUMBER: Final = re.compile(r"[0-9]{1,15}")
 
 
@@ -165,7 +169,6 @@ def _onward(name: str, json: bytes) -> Onward | None:
     if value in ("", "null", "[]", "0") or value.startswith(("-", "[")):
         return None
     return Onward(name, value, is_address=_ADDRESS.match(value) is not None)
-
 
 
 def _object(json: bytes) -> Raw:

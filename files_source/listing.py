@@ -16,7 +16,7 @@ from files_source.errors import ApiError, ConfigError, CursorError
 from files_source.onward import following, leads
 from files_source.order import Order
 from files_source.rows import are_in, fresh, known, may_share
-from files_source.ways import find_way
+from files_source.ways import Way, find_way
 from files_source.windows import numbered, windows
 
 __all__ = ["GONE", "MAX_LIMIT", "check_purpose", "walk"]
@@ -114,7 +114,7 @@ def _pages(chain: _Chain, after: str | None) -> Generator[Page, None, None]:
         if leads(here.page):
             yield from _owned(following(chain.asker, here.page, chain.home), nothing)
             return
-        cursor = _next_cursor(here, chain.more(here, read))
+        cursor = _next_cursor(here, more=chain.more(here, read))
         if cursor is None:
             return
         if cursor in asked:
@@ -123,13 +123,8 @@ def _pages(chain: _Chain, after: str | None) -> Generator[Page, None, None]:
                 "or its listing loops"
             )
         asked.add(cursor)
-        before, refusal = here, None
-        try:
-            here = chain.follow(here, cursor, known=nothing if here is first else first.known())
-        except ApiError as error:
-            if before is not first or error.status not in UNKNOWN_WAY:
-                raise
-            here, refusal = first, error
+        before = here
+        here, refusal = chain.next_or_again(here, cursor, first)
         given = pa.concat_tables([left_behind, before.known()])
         if here.after != cursor:
             left_behind = given
@@ -141,7 +136,7 @@ def _pages(chain: _Chain, after: str | None) -> Generator[Page, None, None]:
         if not here.comes_again(cursor):
             is_followed = is_followed or 0 < here.page.files.num_rows == new.files.num_rows
             continue
-        way = None if is_followed or chain.asker.cursor != AFTER else find_way(chain.asker, here.page)
+        way = None if is_followed else chain.own_way(here)
         if way is None:
             chain.check_all(here, cursor, read, refusal=refusal, is_followed=is_followed)
             return
@@ -149,7 +144,6 @@ def _pages(chain: _Chain, after: str | None) -> Generator[Page, None, None]:
             walked = numbered if way.counts == "fixed pages" else windows
             yield from _owned(walked(chain.asker, way, here.page), early)
             return
-        chain.asker.cursor = way.name
         asked.discard(cursor)
         first = here
 
@@ -180,7 +174,7 @@ class _Answer:
         """Tell whether the page that ends with *cursor* has come again in place of the one after it."""
         if not self.page.files.num_rows or not self.shows(cursor):
             return False
-        return self.page.files.num_rows == 1 or self.page.files.column("id")[0].as_py() != cursor
+        return self.page.files.num_rows == 1 or bool(self.page.files.column("id")[0].as_py() != cursor)
 
     def shows(self, file_id: str) -> bool:
         """Tell whether the file is in the listing: as a row, or as the end of a page that shows none."""
@@ -221,9 +215,25 @@ class _Chain:
             return None
         return None if self.is_whole and rest.at_least > read else False
 
-    def check_all(
-        self, here: _Answer, cursor: str, read: int, *, refusal: ApiError | None, is_followed: bool
-    ) -> None:
+    def next_or_again(self, here: _Answer, cursor: str, first: _Answer) -> tuple[_Answer, ApiError | None]:
+        """Return the answer after *cursor*; the *first* one again, and why, where a server refuses to go on from it."""
+        try:
+            return self.follow(here, cursor, known=first.known().slice(0, 0) if here is first else first.known()), None
+        except ApiError as error:
+            if here is not first or error.status not in UNKNOWN_WAY:
+                raise
+            return first, error
+
+    def own_way(self, here: _Answer) -> Way | None:
+        """Return how a server pages that ignores `after`, and go on by its own cursor where that is how."""
+        if self.asker.cursor != AFTER:
+            return None
+        way = find_way(self.asker, here.page)
+        if way is not None and way.counts == "nothing":
+            self.asker.cursor = way.name
+        return way
+
+    def check_all(self, here: _Answer, cursor: str, read: int, *, refusal: ApiError | None, is_followed: bool) -> None:
         """Refuse to believe that a page that comes again is the last one, where anything speaks against it.
 
         Args:
@@ -297,7 +307,7 @@ def _places_before(here: _Answer) -> Iterator[str | None]:
     yield here.after
 
 
-def _next_cursor(here: _Answer, more: bool | None) -> str | None:
+def _next_cursor(here: _Answer, *, more: bool | None) -> str | None:
     """Return where the next page starts; None at the end."""
     page = here.page
     if more is False:

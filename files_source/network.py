@@ -153,9 +153,7 @@ class Meter(httpx.BaseTransport):
         if not self._query:
             return request
         url, stream = request.url.copy_merge_params(self._query), request.stream
-        return httpx.Request(
-            request.method, url, headers=request.headers, stream=stream, extensions=request.extensions
-        )
+        return httpx.Request(request.method, url, headers=request.headers, stream=stream, extensions=request.extensions)
 
     def _body(
         self, stream: httpx.SyncByteStream, *, encoding: str, most: int | None, explains: bool

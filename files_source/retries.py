@@ -43,8 +43,9 @@ class RetryRules(Retry):
 
     A request is sent again after 408, 409, 429 and 5xx but for 501, 505 and 511, after a connection
     that failed or broke off, and after a body that is cut short or not the JSON promised.
-    `x-should-retry` overrides the status. `retry-after-ms`, then `Retry-After` (seconds or a date) set the wait up to a minute;
-    a longer one is not obeyed. Without them it doubles from 0.5 s to 8 s, less up to a quarter.
+    `x-should-retry` overrides the status. `retry-after-ms`, then `Retry-After` (seconds or a date)
+    set the wait up to a minute; a longer one is not obeyed. Without them it doubles from 0.5 s to
+    8 s, less up to a quarter.
     What no repetition cures is not sent again: an exhausted quota, an untrusted certificate.
     """
 

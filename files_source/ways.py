@@ -153,10 +153,8 @@ class _Trial:
         page = self.asker.attempt(query, limit=limit)
         self.is_taken = page is not None
         found = [] if page is None else ids_of(page)
-        if found:
-            is_again = found == self.ids[: len(found)] or set(self.ids) <= set(found)
-        else:  # after a single file there is none, in whichever way
-            is_again = len(self.ids) == 1
+        is_again = bool(found) and (found == self.ids[: len(found)] or set(self.ids) <= set(found))
+        is_again = is_again or (not found and len(self.ids) == 1)  # after a single file there is none in whichever way
         self.is_in_doubt = self.is_in_doubt or (self.is_taken and not is_again)
         return found
 

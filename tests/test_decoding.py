@@ -147,7 +147,13 @@ strange_files = st.dictionaries(st.sampled_from([*FILE, "metadata", "extra", "ac
 strange_pages = st.builds(
     lambda files, envelope: listing(*files, **envelope),
     st.lists(strange_files, max_size=3),
-    st.dictionaries(st.sampled_from(["object", "data", "last_id", "has_more", "code", "total", "next", "next_page", "paging", "hasMore"]), anything, max_size=2),
+    st.dictionaries(
+        st.sampled_from(
+            ["object", "data", "last_id", "has_more", "code", "total", "next", "next_page", "paging", "hasMore"]
+        ),
+        anything,
+        max_size=2,
+    ),
 )
 
 
@@ -269,10 +275,18 @@ def test_what_an_answer_says_of_more(answer: str, has_more: bool | None, last_id
         pytest.param({"next_page": "abc"}, Rest(onward=Onward("next_page", "abc")), id="a token"),
         pytest.param({"pagination_token": "abc"}, Rest(onward=Onward("pagination_token", "abc")), id="another token"),
         pytest.param({"nextPageToken": "abc"}, Rest(onward=Onward("nextPageToken", "abc")), id="a token in capitals"),
-        pytest.param({"next": "/v1/files?x=1"}, Rest(onward=Onward("next", "/v1/files?x=1", is_address=True)), id="an address"),
-        pytest.param({"links": {"next": "?x=1"}}, Rest(onward=Onward("next", "?x=1", is_address=True)), id="among links"),
-        pytest.param({"_links": {"next": {"href": "?x=1"}}}, Rest(onward=Onward("next", "?x=1", is_address=True)), id="HAL"),
-        pytest.param({"@odata.nextLink": "?x=1"}, Rest(onward=Onward("@odata.nextLink", "?x=1", is_address=True)), id="OData"),
+        pytest.param(
+            {"next": "/v1/files?x=1"}, Rest(onward=Onward("next", "/v1/files?x=1", is_address=True)), id="an address"
+        ),
+        pytest.param(
+            {"links": {"next": "?x=1"}}, Rest(onward=Onward("next", "?x=1", is_address=True)), id="among links"
+        ),
+        pytest.param(
+            {"_links": {"next": {"href": "?x=1"}}}, Rest(onward=Onward("next", "?x=1", is_address=True)), id="HAL"
+        ),
+        pytest.param(
+            {"@odata.nextLink": "?x=1"}, Rest(onward=Onward("@odata.nextLink", "?x=1", is_address=True)), id="OData"
+        ),
         pytest.param({"next_page": 2}, Rest(onward=Onward("next_page", "2")), id="a number"),
         pytest.param({"next_page": None}, Rest(is_over=True), id="null: the end"),
         pytest.param({"pagination_token": ""}, Rest(is_over=True), id="empty: the end"),
@@ -521,8 +535,24 @@ def test_another_name_that_means_something_else_is_left_alone(field: str, other:
 
 @pytest.mark.parametrize(
     "value",
-    ["0", "-1", "0.0", '"0"', '"-1"', "-0", "false", '"never"', '"None"', '"0001-01-01T00:00:00Z"',
-     '"1970-01-01T00:00:00Z"', "253402300800", "9007199254740991", "9223372036854775807", "18446744073709551615", "1e20"],
+    [
+        "0",
+        "-1",
+        "0.0",
+        '"0"',
+        '"-1"',
+        "-0",
+        "false",
+        '"never"',
+        '"None"',
+        '"0001-01-01T00:00:00Z"',
+        '"1970-01-01T00:00:00Z"',
+        "253402300800",
+        "9007199254740991",
+        "9223372036854775807",
+        "18446744073709551615",
+        "1e20",
+    ],
 )
 def test_an_expiry_that_says_never_is_null_and_kept_as_it_came(value: str):
     """Zero is not 1970: the file stays, and so does what its server said."""

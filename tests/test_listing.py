@@ -454,7 +454,9 @@ def test_a_page_of_a_usual_size_that_comes_again_is_not_taken_for_everything(cou
         pytest.param(Rest(at_least=5), id="count"),
         pytest.param(Rest(onward=Onward("next_page", "abc")), id="a token"),
         pytest.param(Rest(onward=Onward("next_page", "2")), id="the number of a page"),
-        pytest.param(Rest(onward=Onward("next", "https://other.example/v1/files?cursor=x", is_address=True)), id="a link"),
+        pytest.param(
+            Rest(onward=Onward("next", "https://other.example/v1/files?cursor=x", is_address=True)), id="a link"
+        ),
     ],
 )
 @pytest.mark.parametrize("has_more", [None, False], ids=["no has_more", "has_more false"])
@@ -517,7 +519,9 @@ def test_a_total_that_changes_while_files_come_and_go_breaks_no_listing(order: O
     count=st.integers(0, 40),
     most=st.sampled_from([20, 8, 10]),
     changes=st.lists(
-        st.lists(st.tuples(st.just("delete"), st.integers(0, 40)) | st.tuples(st.just("add"), st.integers(1, 3)), max_size=2),
+        st.lists(
+            st.tuples(st.just("delete"), st.integers(0, 40)) | st.tuples(st.just("add"), st.integers(1, 3)), max_size=2
+        ),
         max_size=8,
     ),
 )

@@ -54,10 +54,8 @@ class Api(Store):
                 _refuse_key(request)
             endpoint, arguments = _ROUTES.match(request.path, method=request.method)
             match endpoint:
-                case "list" if self.style is not None:
-                    return STYLES[self.style](request, self.files)
                 case "list":
-                    return self._list(read_query(request.args, self.default_limit, self.max_limit))
+                    return self._listed(request)
                 case "upload":
                     return self._upload(request)
                 case "retrieve":
@@ -68,6 +66,11 @@ class Api(Store):
                     return self._download(**arguments)
         except HTTPException as error:
             return error.response if isinstance(error.response, Response) else _misdirected(request, error)
+
+    def _listed(self, request: Request) -> Response:
+        if self.style is not None:
+            return STYLES[self.style](request, self.files)
+        return self._list(read_query(request.args, self.default_limit, self.max_limit))
 
     def _list(self, query: Query) -> Response:
         oddities = self.oddities

@@ -33,7 +33,8 @@ _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).enc
 class Store:
     """An account's files, which several threads may change and list.
 
-    A file whose `expires_at` has come by *clock* is gone from every answer; zero and less is never. Ids and populations come from *seed*.
+    A file whose `expires_at` has come by *clock* is gone from every answer; zero and less is never. Ids and
+    populations come from *seed*.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.time, seed: int = 0) -> None:
