@@ -15,7 +15,7 @@ from files_source.decoding import Page
 from files_source.errors import ApiError, ConfigError, CursorError
 from files_source.onward import following, leads
 from files_source.order import Order
-from files_source.rows import are_in, fresh, known, may_share
+from files_source.rows import are_in, fresh, ids_of, known, may_share
 from files_source.ways import Way, find_way
 from files_source.windows import numbered, windows
 
@@ -136,6 +136,8 @@ def _pages(chain: _Chain, after: str | None) -> Generator[Page, None, None]:
         if not here.comes_again(cursor):
             is_followed = is_followed or 0 < here.page.files.num_rows == new.files.num_rows
             continue
+        if is_followed and chain.begins_with(here):
+            raise CursorError("the server ignores 'after', and files come faster than it lists them: try again")
         way = None if is_followed else chain.own_way(here)
         if way is None:
             chain.check_all(here, cursor, read, refusal=refusal, is_followed=is_followed)
@@ -223,6 +225,10 @@ class _Chain:
             if here is not first or error.status not in UNKNOWN_WAY:
                 raise
             return first, error
+
+    def begins_with(self, here: _Answer) -> bool:
+        """Tell whether the listing begins with a page that has come again: then `after` was never heeded."""
+        return self.asker.cursor == AFTER and ids_of(self.asker.ask(None)) == ids_of(here.page)
 
     def own_way(self, here: _Answer) -> Way | None:
         """Return how a server pages that ignores `after`, and go on by its own cursor where that is how."""

@@ -515,6 +515,7 @@ def test_a_total_that_changes_while_files_come_and_go_breaks_no_listing(order: O
 @pytest.mark.parametrize("way", ["after_id", "starting_after", "offset", "skip", "page from 0", "page from 1"])
 @pytest.mark.parametrize("total", [True, False], ids=["total", "no total"])
 @settings(max_examples=60)
+@example(count=9, most=8, changes=[[], [("add", 1)], [("add", 1), ("add", 3)], [("add", 1), ("add", 3)]])
 @given(
     count=st.integers(0, 40),
     most=st.sampled_from([20, 8, 10]),
