@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from files_source.accounts import OPENAI_BASE_URL, Account, Authentication
 from files_source.errors import ConfigError
 
-_KNOWN: Final = ("api_key", "api_key_env", "base_url", "organization", "project", "headers", "authentication")
+_KNOWN: Final = ("api_key", "api_key_env", "base_url", "organization", "project", "headers", "query", "authentication")
 _PASTED_KEY: Final = re.compile(r"\s*sk-.{20,}", re.DOTALL)
 _HINT: Final = "is each text in quotation marks, and each name there once?"
 _PLACE: Final = re.compile(r"\(at ([a-z0-9, ]+)\)$")
@@ -84,7 +84,8 @@ def _account(name: str, table: object, *, source: str, base_url: str) -> Account
             f"no key for {where}: set api_key to it, or api_key_env to the name of the variable that holds it"
         )
     organization, project = _text(table, "organization", where), _text(table, "project", where)
-    headers, authentication = _headers(table, where), _authentication(table, where)
+    headers, query = _texts(table, "headers", where), _texts(table, "query", where)
+    authentication = _authentication(table, where)
     try:
         return Account(
             name=name,
@@ -93,6 +94,7 @@ def _account(name: str, table: object, *, source: str, base_url: str) -> Account
             organization=organization,
             project=project,
             headers=headers,
+            query=query,
             authentication=authentication,
         )
     except ConfigError as error:
@@ -132,11 +134,11 @@ def _text(table: Mapping[str, object], key: str, where: str) -> str | None:
     return value.strip() or None
 
 
-def _headers(table: Mapping[str, object], where: str) -> dict[str, str]:
-    headers = table.get("headers", {})
-    if not isinstance(headers, Mapping) or not all(isinstance(value, str) for value in headers.values()):
-        raise ConfigError(f'headers of {where} is no table of texts: give {{ NAME = "value" }}')
-    return dict(headers)
+def _texts(table: Mapping[str, object], key: str, where: str) -> dict[str, str]:
+    texts = table.get(key, {})
+    if not isinstance(texts, Mapping) or not all(isinstance(value, str) for value in texts.values()):
+        raise ConfigError(f'{key} of {where} is no table of texts: give {{ NAME = "value" }}')
+    return dict(texts)
 
 
 def _authentication(table: Mapping[str, object], where: str) -> Authentication:
@@ -161,11 +163,12 @@ def _without_names(message: str, headers: Iterable[str]) -> str:
 
 
 def _refuse_doubles(accounts: Iterable[Account], *, source: str) -> None:
-    """Refuse two names for one account. Where extra headers differ, they may say whose files are meant."""
+    """Refuse two names for one account. Where extra headers or the query differ, they may say whose files are meant."""
     names: dict[object, str] = {}
     for account in accounts:
         headers = frozenset((name.lower(), value) for name, value in account.headers.items())
-        whose = (account.base_url, account.api_key, account.organization, account.project, headers)
+        query = frozenset(account.query.items())
+        whose = (account.base_url, account.api_key, account.organization, account.project, headers, query)
         if whose in names:
             raise ConfigError(
                 f"accounts {names[whose]!r} and {account.name!r} in {source} have the same server, key, organization "

@@ -8,9 +8,10 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, cast
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -22,6 +23,16 @@ DEFAULT_NAME: Final = "default"
 Authentication = Literal["bearer", "api-key"]
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VERSIONS: Final = frozenset({"api-version", "api_version"})
+"""Query parameters that say which API is meant, not whose files."""
+_OURS: Final = frozenset(
+    {
+        *("after", "after_id", "before", "before_id", "limit", "order", "purpose", "starting_after"),
+        *("cursor", "offset", "page", "page_size", "per_page", "size", "skip"),
+        *("continuation_token", "pagetoken", "page_token", "pagination_token"),
+    }
+)
+"""Query parameters that say which page of a listing is meant."""
 _HIDDEN: Final = "***"
 _SHORTEST_SECRET: Final = 4
 
@@ -32,12 +43,14 @@ class Account:
 
     `api_key` never shows in a repr. `authentication` says how the key travels: `bearer` is
     `Authorization: Bearer KEY` (OpenAI and most others), `api-key` is the header of that name
-    (Azure). `headers` are sent with every request (gateways), in place of ours of the same name.
+    (Azure). `headers` are sent with every request (gateways), in place of ours of the same name, and
+    so are the parameters in `query` (`api-version` at Azure). Messages and logs show no value of either.
     White space around a value, such as the line's end of a pasted key, is dropped.
 
     Raises:
-        ConfigError: no key for OpenAI's own server, a key that is no header value, a base URL
-            that is none, or a key that would travel over plain http to another machine.
+        ConfigError: no key for OpenAI's own server, a key that is no header value, a query parameter
+            that is the listing's own, a base URL that is none, or a key that would travel over plain
+            http to another machine.
     """
 
     name: str = DEFAULT_NAME
@@ -46,6 +59,7 @@ class Account:
     organization: str | None = None
     project: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     authentication: Authentication = "bearer"
 
     def __post_init__(self) -> None:
@@ -54,6 +68,7 @@ class Account:
         object.__setattr__(self, "base_url", _checked_base_url(self.base_url))
         headers = {name: value.strip() for name, value in self.headers.items()}
         object.__setattr__(self, "headers", MappingProxyType(headers))
+        object.__setattr__(self, "query", MappingProxyType(_checked_query(self.query, self.name)))
         for name in ("api_key", "organization", "project"):
             object.__setattr__(self, name, (getattr(self, name) or "").strip() or None)
         if self.authentication not in ("bearer", "api-key"):
@@ -80,6 +95,7 @@ class Account:
         organization: str | None = None,
         project: str | None = None,
         headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
         authentication: Authentication = "bearer",
     ) -> Account:
         """Make an account from what is given, and `OPENAI_*` variables for what is not.
@@ -97,13 +113,20 @@ class Account:
             organization=organization or _variable("OPENAI_ORG_ID"),
             project=project or _variable("OPENAI_PROJECT_ID"),
             headers=headers or {},
+            query=query or {},
             authentication=authentication,
         )
 
     @property
     def server(self) -> str:
-        """Whose files the key sees, without the key: the base URL, the organization and the project."""
-        return " ".join(filter(None, (self.base_url, self.organization, self.project)))
+        """Whose files the key sees, without the key: the base URL, the organization, the project and the query.
+
+        The query's values stand here as a digest, as they may be secret; the version of an API does
+        not say whose files are meant, and does not stand here.
+        """
+        said = sorted((name, value) for name, value in self.query.items() if name not in _VERSIONS)
+        query = f"?{blake2b(repr(said).encode(), digest_size=4).hexdigest()}" if said else None
+        return " ".join(filter(None, (self.base_url, self.organization, self.project, query)))
 
     def request_headers(self) -> dict[str, str]:
         """Return the headers that carry the key and say whose files are meant."""
@@ -117,12 +140,12 @@ class Account:
         return ours | dict(self.headers)
 
     def redact(self, text: str) -> str:
-        """Return *text* with `***` for the key and the extra headers' values, however a server spells them.
+        """Return *text* with `***` for the key and the values of headers and query, however a server spells them.
 
         An excerpt that ends within one of them hides the part, too. Values shorter than four
         characters stay: they are no secrets, and part of any text.
         """
-        values = (self.api_key or "", *self.headers.values())
+        values = (self.api_key or "", *self.headers.values(), *self.query.values())
         secrets = {secret for value in values for secret in (value, value.rpartition(" ")[2])}
         spellings = {
             spelling for secret in secrets if len(secret) >= _SHORTEST_SECRET for spelling in _spellings(secret)
@@ -134,7 +157,7 @@ class Account:
         return text
 
     def _holds_secrets(self) -> bool:
-        return self.api_key is not None or bool(self.headers)
+        return self.api_key is not None or bool(self.headers) or bool(self.query.keys() - _VERSIONS)
 
 
 def distinct(accounts: Iterable[Account]) -> tuple[Account, ...]:
@@ -176,7 +199,8 @@ def _checked_base_url(text: str) -> str:
         raise ConfigError(f"base URL {_without_secrets(text)!r} is no http(s) address, such as {OPENAI_BASE_URL}")
     if parts.query or parts.fragment:
         raise ConfigError(
-            f"base URL {_without_secrets(text)!r} must end before '?' and '#': give extra headers instead"
+            f"base URL {_without_secrets(text)!r} must end before '?' and '#': give what follows '?' as query, such as "
+            '{"api-version": "2024-10-21"}'
         )
     return urlunsplit(parts._replace(netloc=parts.netloc.lower(), path=parts.path.rstrip("/"), query="", fragment=""))
 
@@ -204,6 +228,21 @@ def _check_header(name: str, value: str, account: str) -> None:
             f"header {name!r} of account {account!r} holds characters that HTTP cannot "
             "carry: was the key or header pasted whole?"
         )
+
+
+def _checked_query(query: Mapping[str, str], account: str) -> dict[str, str]:
+    """Return query parameters that can be sent with every request; no message shows a value."""
+    for name, value in cast("Mapping[object, object]", query).items():
+        if not isinstance(name, str) or not isinstance(value, str) or not name.isprintable() or not name.strip():
+            raise ConfigError(f"query of account {account!r} is no mapping of texts: give {{name: value}}")
+        if not value.isprintable():
+            raise ConfigError(f"a value in query of account {account!r} holds characters that are no text")
+        if name.lower() in _OURS:
+            raise ConfigError(
+                f"query of account {account!r} has {name.lower()!r}, which says what is listed: give limit, order or "
+                "purpose by itself, and leave the paging to the connector"
+            )
+    return dict(query)
 
 
 def _spellings(secret: str) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -15,6 +15,7 @@ import msgspec
 from httpx_retries import RetryTransport
 
 from files_source.accounts import Account
+from files_source.asking import Refused
 from files_source.bodies import ENCODING, MAX_BODY
 from files_source.decoding import Page, decode_page
 from files_source.durations import Duration, seconds
@@ -79,9 +80,12 @@ class FilesClient:
         if max_body < 1:
             raise ConfigError(f"max_body is {max_body}: give bytes, more than 0")
         self._max_body = max_body
+        self._refused = Refused()
         self.account = account or Account.from_environment()
         self._upload_rules = upload_rules(max_retries)
-        self._meter = Meter(transport or route(self.account.base_url, ca_bundle), self.account.redact)
+        self._meter = Meter(
+            transport or route(self.account.base_url, ca_bundle), self.account.redact, self.account.query
+        )
         headers = httpx.Headers({"User-Agent": "openai-files-source", "Accept-Encoding": ENCODING})
         headers.update(self.account.request_headers())
         try:
@@ -107,17 +111,24 @@ class FilesClient:
         return self._meter.received
 
     def page(
-        self, *, after: str | None = None, limit: int = MAX_LIMIT, order: Order = "desc", purpose: str | None = None
+        self,
+        *,
+        after: str | None = None,
+        limit: int | None = MAX_LIMIT,
+        order: Order | None = "desc",
+        purpose: str | None = None,
+        query: Mapping[str, str | int] | None = None,
     ) -> Page:
-        """Return one page of the listing: `GET /files`."""
+        """Return one page of the listing: `GET /files`.
+
+        Args:
+            after, limit, order, purpose: as the API takes them; None for what is left out.
+            query: further parameters, such as `page` of a server that pages by it.
+        """
         check_purpose(purpose)
         wanted = {"after": after, "limit": limit, "order": order, "purpose": purpose}
-        return self._call(
-            "GET",
-            "/files",
-            lambda body, headers: decode_page(body, account=self.account.name, date=http_date(headers.get("date"))),
-            params={name: value for name, value in wanted.items() if value is not None},
-        )
+        given = {name: value for name, value in wanted.items() if value is not None}
+        return self._call("GET", "/files", self._decode_page, params={**given, **(query or {})})
 
     def pages(
         self, *, after: str | None = None, limit: int = MAX_LIMIT, order: Order = "desc", purpose: str | None = None
@@ -129,11 +140,23 @@ class FilesClient:
         Raises:
             CursorError: the listing cannot be followed to its end.
         """
-        pages = walk(self.page, after=after, limit=limit, order=order, purpose=purpose)
+        pages = walk(
+            self.page,
+            after=after,
+            limit=limit,
+            order=order,
+            purpose=purpose,
+            refused=self._refused,
+            home=f"{self.account.base_url}/files",
+        )
         for number, page in enumerate(pages):
             if number == 0 and after is not None and not page.files.num_rows:
                 self.get(after)
             yield page
+
+    def _decode_page(self, body: bytes, headers: httpx.Headers) -> Page:
+        link = httpx.Response(httpx.codes.OK, headers=headers).links.get("next", {}).get("url")
+        return decode_page(body, account=self.account.name, date=http_date(headers.get("date")), link=link)
 
     def get(self, file_id: str) -> FileObject:
         """Return one File object: `GET /files/{file_id}`."""

@@ -8,7 +8,7 @@ those of the contract; it makes no Python object of a row. Everything else goes 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -17,10 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from files_source import tolerant
+from files_source.envelope import NOTHING, Onward, Rest
 from files_source.errors import MalformedBody
 from files_source.schema import FILES, TIMESTAMP
 
-_TIMES: Final = ("created_at", "expires_at")
+_TIMES: Final = {"created_at": tolerant.EARLIEST, "expires_at": 1}
+"""The columns of times, and the first second that each may hold."""
 _SECONDS: Final = pa.timestamp("s", tz="UTC")
 _REQUIRED: Final = tuple(field.name for field in FILES if not field.nullable and field.name != "account")
 _ROW: Final = pa.struct(
@@ -51,6 +53,8 @@ class Page:
         last_id: the answer's own `last_id`; None where it has none. Not always the last row's id.
         date: the server's clock when it answered; None where it has none.
         body: the answer's bytes as received, after decompression.
+        rest: what else the answer says of the files that are not on the page.
+        is_own: whether the page was asked for in a way of the server's own, not by `after`.
     """
 
     files: pa.Table
@@ -58,10 +62,18 @@ class Page:
     last_id: str | None
     date: datetime | None
     body: bytes
+    rest: Rest = NOTHING
+    is_own: bool = False
 
 
-def decode_page(body: bytes, *, account: str, date: datetime | None = None) -> Page:
+def decode_page(body: bytes, *, account: str, date: datetime | None = None, link: str | None = None) -> Page:
     """Decode the body of a listing's answer.
+
+    Args:
+        body: what was received.
+        account: whose files.
+        date: the server's clock.
+        link: the address that a `Link` header calls the next one.
 
     Raises:
         MalformedBody: the body is not JSON, or is cut short.
@@ -73,7 +85,10 @@ def decode_page(body: bytes, *, account: str, date: datetime | None = None) -> P
     columns = {name: files.column(name) for name in files.column_names}
     columns["account"] = pa.repeat(pa.scalar(account, pa.string()), files.num_rows)
     table = pa.table([columns[name] for name in FILES.names], schema=FILES)
-    return Page(table.combine_chunks(), page.has_more, page.last_id, date, body)
+    rest = page.rest
+    if link and rest.onward is None:
+        rest = replace(rest, onward=Onward("next", link, is_address=True), is_over=False)
+    return Page(table.combine_chunks(), page.has_more, page.last_id, date, body, rest)
 
 
 def _check_text(body: bytes) -> None:
@@ -126,8 +141,8 @@ def _is_plain(rows: pa.Table) -> bool:
     smallest = pc.min(rows.column("bytes")).as_py()
     if smallest is not None and smallest < 0:
         return False
-    for name in _TIMES:
+    for name, least in _TIMES.items():
         bounds = pc.min_max(rows.column(name)).as_py()
-        if bounds["min"] is not None and not tolerant.EARLIEST <= bounds["min"] <= bounds["max"] <= tolerant.LATEST:
+        if bounds["min"] is not None and not least <= bounds["min"] <= bounds["max"] <= tolerant.LATEST:
             return False
     return not pc.any(pc.equal(rows.column("id"), "")).as_py()

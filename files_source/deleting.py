@@ -165,7 +165,8 @@ class Way:
         return self._shows_files
 
     def _newest(self) -> list[str]:
-        return list(map(str, self.client.page(limit=1).files.column("id").to_pylist()))
+        with closing(self.client.pages(limit=1)) as pages:  # which ask again without what a server refuses
+            return list(map(str, next(pages).files.column("id").to_pylist()))
 
 
 def find_out(deletions: Iterable[tuple[Way, Deletion]], journal: Journal, *, workers: int) -> list[Deletion]:

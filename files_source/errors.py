@@ -57,6 +57,7 @@ class ApiError(FilesSourceError):
         param: the parameter that the API named, where it named one.
         request_id: `x-request-id` of the answer, for the server's support.
         location: where a redirect points to; it is not followed.
+        advice: what helps, where whoever asked knows more than the status says.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class ApiError(FilesSourceError):
         self.param = param
         self.request_id = request_id
         self.location = location
+        self.advice: str | None = None
 
     def __str__(self) -> str:
         parts = [f"{self.asked} answered {self.status}: {self.reason}"]
@@ -87,6 +89,8 @@ class ApiError(FilesSourceError):
             parts.append(f"redirects are not followed: if {self.location} is the same API, set the base URL to it")
         elif self.code == OUT_OF_QUOTA:
             parts.append("no retry cures this: check the account's plan and billing")
+        elif self.advice:
+            parts.append(self.advice)
         elif self.status in _HINTS:
             parts.append(_HINTS[self.status])
         return _printable("; ".join(parts))

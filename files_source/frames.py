@@ -32,7 +32,7 @@ def read_files(place: AnyPlace | None = None, **listing: Unpack[Listing]) -> pl.
             far as the place knows, without those that a history run found gone or a cleanup deleted.
             *purpose*, *since*, *until*, *order* and *max_items* may go with it.
         listing: which files, by keyword, each as `FilesStream` explains it. Whose: *api_key*,
-            *base_url*, *organization*, *project*, *headers*, *authentication* and *account*, or
+            *base_url*, *organization*, *project*, *headers*, *query*, *authentication* and *account*, or
             *accounts*, or *client*; what is not given comes from the `OPENAI_*` variables. Which of
             them: *purpose*, *since*, *until*, *order* ('desc', newest first, or 'asc') and
             *max_items*. How: *limit* (files a page), *workers* (requests at once), *timeout*,

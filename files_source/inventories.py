@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from files_source.client import FilesClient
 from files_source.history import checked_at
+from files_source.listing import MAX_LIMIT
 from files_source.places import AnyPlace, named
 from files_source.progress import OnPage
 from files_source.scan import Scan
@@ -58,12 +59,14 @@ def stored(place: AnyPlace, *, purpose: str | None = None) -> Inventory:
     return Inventory(files=files, place=place, basis=basis, purpose=purpose, checked_at=checked)
 
 
-def listed(client: FilesClient, *, purpose: str | None = None, on_page: OnPage | None = None) -> Inventory:
+def listed(
+    client: FilesClient, *, purpose: str | None = None, limit: int = MAX_LIMIT, on_page: OnPage | None = None
+) -> Inventory:
     """Return what an account holds, listed completely.
 
     Raises:
         FilesSourceError: as `scan.Scan.pages` does.
     """
-    scan = Scan(client=client, purpose=purpose, overlap=0, on_page=on_page)
+    scan = Scan(client=client, purpose=purpose, overlap=0, limit=limit, on_page=on_page)
     files = cast(pl.DataFrame, pl.from_arrow(pa.concat_tables([FILES.empty_table(), *scan.batches()])))
     return Inventory(files=files, place=client.account.base_url, basis="live", purpose=purpose)

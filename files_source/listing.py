@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from files_source.asking import AFTER, MAX_LIMIT, UNKNOWN_WAY, Asker, Fetch, Refused, Terms
 from files_source.decoding import Page
 from files_source.errors import ApiError, ConfigError, CursorError
+from files_source.onward import following, leads
 from files_source.order import Order
+from files_source.rows import are_in, fresh, ids_of, known, may_share
+from files_source.ways import Way, find_way
+from files_source.windows import numbered, windows
 
-MAX_LIMIT: Final = 10_000
-"""The most files that the API puts on a page, and its default."""
+__all__ = ["GONE", "MAX_LIMIT", "check_purpose", "walk"]
+
 GONE: Final = (400, 404)
 """How servers answer that the file named by `after` does not exist."""
 
-
-class Fetch(Protocol):
-    """One request for one page."""
-
-    def __call__(self, *, after: str | None, limit: int, order: Order, purpose: str | None) -> Page: ...
+_USUAL_SIZES: Final = frozenset({20, 25, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000})
+"""How large the pages of servers are that page, by default or at the most."""
 
 
 def check_purpose(purpose: str | None) -> None:
@@ -42,6 +45,8 @@ def walk(
     limit: int = MAX_LIMIT,
     order: Order = "desc",
     purpose: str | None = None,
+    refused: Refused | None = None,
+    home: str | None = None,
 ) -> Generator[Page, None, None]:
     """Yield the pages of a listing from *after* to its end, each file once.
 
@@ -49,43 +54,109 @@ def walk(
     clients do. A page shorter than *limit* is not the end; where the answers do not say whether
     there is more, a page without files is. A refusal, an end that comes unannounced, or the first
     files again may mean that the file to start after has been deleted: it is believed only once the
-    server has shown that file again; if it does not, the walk goes on from a file before it. A
-    server that refuses *limit* is asked for half of it, and so on.
+    server has shown that file again; if it does not, the walk goes on from a file before it.
+
+    A server that refuses a parameter is asked without it, or for less; see `asking.Asker`. One that
+    gives a token or an address for the next page is asked for that; one that ignores `after` is
+    asked in each of the usual ways until its answers prove one; see `onward` and `ways`.
+
+    The end is believed where the server says so and nothing else in its answers contradicts that,
+    where it gives nothing after a file that it shows, or where its own count is reached. A count that
+    was higher throughout is an error; one that changed meanwhile is not, once a request after the last
+    file has shown none. A server that takes no parameter and says nothing is believed to give
+    everything at once, unless its page is as large as was asked for, or as pages usually are.
 
     A file is dropped where it comes twice on a page or again on the next. Of the pages after the
     first, those without a new file are not yielded.
 
+    Args:
+        fetch: asks for a page.
+        after, limit, order, purpose: as the API takes them.
+        refused: what the server has refused before; what it refuses now is added.
+        home: the address of the listing, to which one for the next page must belong.
+
     Raises:
         CursorError: the listing cannot be followed to its end: more is promised and does not come,
             the listing loops, or files vanish faster than they are listed.
+        ConfigError: a purpose is asked for, and the server does not say what its files are for.
         ApiError, TransportError, DecodeError: as *fetch* raises them.
     """
-    chain = _Chain(fetch, limit, order, purpose)
+    asker = Asker(fetch, Terms(limit, order, purpose), Refused() if refused is None else refused)
+    read = 0
+    with closing(_pages(_Chain(asker, is_whole=after is None, home=home), after)) as pages:
+        for number, page in enumerate(pages):
+            read += page.files.num_rows
+            kept = asker.kept(page)
+            if not number or kept.files.num_rows:
+                yield kept
+    if after is None:
+        _check_count(asker, read)
+
+
+def _check_count(asker: Asker, read: int) -> None:
+    """Refuse an end before which the server has counted more files than it gave, in all of its answers."""
+    least = asker.least or 0
+    if read < least == asker.most and not asker.counts_all_purposes(least):
+        raise CursorError(
+            f"the server counts {least:,} files and gives {read:,}: it does not show the others, or pages in a way "
+            "that is not known here"
+        )
+
+
+def _pages(chain: _Chain, after: str | None) -> Generator[Page, None, None]:
+    """Yield the pages of a listing by `after`, or in the server's own way where it shows that it has one."""
     first = here = chain.ask(after)
     nothing = first.known().slice(0, 0)
-    yield _fresh(first.page, nothing)
-    left_behind, asked = nothing, set[str]()
-    while (cursor := _next_cursor(here)) is not None:
+    yield fresh(first.page, nothing)
+    read = first.page.files.num_rows
+    left_behind, asked, is_followed, early = nothing, set[str](), False, first.known()
+    while True:
+        if leads(here.page):
+            yield from _owned(following(chain.asker, here.page, chain.home), nothing)
+            return
+        cursor = _next_cursor(here, more=chain.more(here, read))
+        if cursor is None:
+            return
         if cursor in asked:
             raise CursorError(
                 f"the server promises more files after {cursor!r} for the second time: it ignores 'after', "
                 "or its listing loops"
             )
         asked.add(cursor)
-        before, here = here, chain.follow(here, cursor, known=nothing if here is first else first.known())
+        before = here
+        here, refusal = chain.next_or_again(here, cursor, first)
         given = pa.concat_tables([left_behind, before.known()])
         if here.after != cursor:
             left_behind = given
-        fresh = _fresh(here.page, given)
-        if fresh.files.num_rows:
-            yield fresh
-        elif here.page.has_more is None and here.shows(cursor):
-            if here.page.files.num_rows == chain.limit:
-                raise CursorError(
-                    f"the server answers with the same full page after {cursor!r}: it ignores 'after', and there may "
-                    "be more files; try another limit"
-                )
+        new = fresh(here.page, given if is_followed else pa.concat_tables([given, early]))
+        early = early if is_followed else pa.concat_tables([early, known(new)])
+        if new.files.num_rows:
+            read += new.files.num_rows
+            yield new
+        if not here.comes_again(cursor):
+            is_followed = is_followed or 0 < here.page.files.num_rows == new.files.num_rows
+            continue
+        if is_followed and chain.begins_with(here):
+            raise CursorError("the server ignores 'after', and files come faster than it lists them: try again")
+        way = None if is_followed else chain.own_way(here)
+        if way is None:
+            chain.check_all(here, cursor, read, refusal=refusal, is_followed=is_followed)
             return
+        if way.counts != "nothing":
+            walked = numbered if way.counts == "fixed pages" else windows
+            yield from _owned(walked(chain.asker, way, here.page), early)
+            return
+        asked.discard(cursor)
+        first = here
+
+
+def _owned(pages: Generator[Page, None, None], given: pa.Table) -> Generator[Page, None, None]:
+    """Yield pages that are asked for in the server's own way, without files that were *given* before."""
+    with closing(pages):
+        for page in pages:
+            new = fresh(page, given)
+            if new.files.num_rows:
+                yield replace(new, is_own=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +170,13 @@ class _Answer:
         return self.page.files.column("id").combine_chunks()
 
     def known(self) -> pa.Table:
-        return self.page.files.select(["id", "created_at"])
+        return known(self.page)
+
+    def comes_again(self, cursor: str) -> bool:
+        """Tell whether the page that ends with *cursor* has come again in place of the one after it."""
+        if not self.page.files.num_rows or not self.shows(cursor):
+            return False
+        return self.page.files.num_rows == 1 or bool(self.page.files.column("id")[0].as_py() != cursor)
 
     def shows(self, file_id: str) -> bool:
         """Tell whether the file is in the listing: as a row, or as the end of a page that shows none."""
@@ -111,30 +188,90 @@ class _Answer:
         """Tell whether the listing goes on here, with anything but the files *known* from its beginning."""
         if not self.page.files.num_rows:
             return self.page.has_more is True
-        return not (_may_share(self.page.files, known) and pc.any(_are_in(self.page.files, known)).as_py())
+        return not (may_share(self.page.files, known) and pc.any(are_in(self.page.files, known)).as_py())
 
 
 @dataclass(slots=True)
 class _Chain:
-    """Requests for page after page, with a limit that the server takes."""
+    """Requests for page after page.
 
-    fetch: Fetch
-    limit: int
-    order: Order
-    purpose: str | None
+    Args:
+        asker: asks for them.
+        is_whole: whether they begin with the first file.
+        home: as `walk` takes it.
+    """
+
+    asker: Asker
+    is_whole: bool
+    home: str | None
 
     def ask(self, after: str | None) -> _Answer:
-        limit = self.limit
-        while True:
-            try:
-                page = self.fetch(after=after, limit=limit, order=self.order, purpose=self.purpose)
-            except ApiError as error:
-                if not _is_about_limit(error) or limit == 1:
-                    raise
-                limit //= 2
-            else:
-                self.limit = limit
-                return _Answer(page, after)
+        return _Answer(self.asker.ask(after), after)
+
+    def more(self, here: _Answer, read: int) -> bool | None:
+        """Return what an answer says of more; None where it says nothing, or contradicts itself."""
+        rest, has_more = here.page.rest, here.page.has_more
+        if has_more or rest.onward is not None:
+            return True
+        if has_more is None and not rest.is_over:
+            return None
+        return None if self.is_whole and rest.at_least > read else False
+
+    def next_or_again(self, here: _Answer, cursor: str, first: _Answer) -> tuple[_Answer, ApiError | None]:
+        """Return the answer after *cursor*; the *first* one again, and why, where a server refuses to go on from it."""
+        try:
+            return self.follow(here, cursor, known=first.known().slice(0, 0) if here is first else first.known()), None
+        except ApiError as error:
+            if here is not first or error.status not in UNKNOWN_WAY:
+                raise
+            return first, error
+
+    def begins_with(self, here: _Answer) -> bool:
+        """Tell whether the listing begins with a page that has come again: then `after` was never heeded."""
+        return self.asker.cursor == AFTER and ids_of(self.asker.ask(None)) == ids_of(here.page)
+
+    def own_way(self, here: _Answer) -> Way | None:
+        """Return how a server pages that ignores `after`, and go on by its own cursor where that is how."""
+        if self.asker.cursor != AFTER:
+            return None
+        way = find_way(self.asker, here.page)
+        if way is not None and way.counts == "nothing":
+            self.asker.cursor = way.name
+        return way
+
+    def check_all(self, here: _Answer, cursor: str, read: int, *, refusal: ApiError | None, is_followed: bool) -> None:
+        """Refuse to believe that a page that comes again is the last one, where anything speaks against it.
+
+        Args:
+            here: that page.
+            cursor: the file after which it came.
+            read: how many files have been given.
+            refusal: why there is no page after that file.
+            is_followed: whether the server has been seen to heed `after`.
+
+        Raises:
+            CursorError, ApiError: there may be more files, which cannot be asked for.
+        """
+        rows, doubt = here.page.files.num_rows, ""
+        if self.more(here, read):
+            doubt = (
+                f"the server promises more files after {cursor!r} for the second time: it ignores 'after', "
+                "or its listing loops"
+            )
+        elif is_followed or here.page.rest.total == rows:
+            return
+        elif rows in _USUAL_SIZES or (rows == self.asker.terms.limit and self._is_cut(rows)):
+            doubt = (
+                f"the server answers with the same full page of {rows:,} files after {cursor!r}: it ignores 'after', "
+                "and there may be more files; try another limit"
+            )
+        if doubt:
+            raise refusal or CursorError(doubt)
+
+    def _is_cut(self, rows: int) -> bool:
+        """Tell whether a page is as large as was asked for because of that: another limit gives another page."""
+        page = self.asker.attempt({}, limit=rows + 1)
+        return page is None or page.files.num_rows != rows
 
     def follow(self, here: _Answer, cursor: str, *, known: pa.Table) -> _Answer:
         """Return the answer after *cursor*, where *here* ends, or after the nearest file before it that is left."""
@@ -176,55 +313,15 @@ def _places_before(here: _Answer) -> Iterator[str | None]:
     yield here.after
 
 
-def _next_cursor(here: _Answer) -> str | None:
+def _next_cursor(here: _Answer, *, more: bool | None) -> str | None:
     """Return where the next page starts; None at the end."""
     page = here.page
-    if page.has_more is False:
+    if more is False:
         return None
     if page.files.num_rows:
         return str(page.files.column("id")[-1].as_py())
-    if page.has_more is None:
+    if more is None:
         return None
     if page.last_id is None or page.last_id == here.after:
         raise CursorError(f"the server promises more files after {here.after!r} but names none to go on from")
     return page.last_id
-
-
-def _fresh(page: Page, given: pa.Table) -> Page:
-    """Drop the rows that were *given* before, and all but the first of each id."""
-    ids = page.files.column("id")
-    keep = None
-    if _may_share(page.files, given):
-        keep = pc.invert(_are_in(page.files, given))
-    if len(pc.unique(ids)) < len(ids):
-        keep = _is_first(ids) if keep is None else pc.and_(keep, _is_first(ids))
-    if keep is None or pc.all(keep, min_count=0).as_py():
-        return page
-    return replace(page, files=page.files.filter(keep).combine_chunks())
-
-
-def _may_share(files: pa.Table, others: pa.Table) -> bool:
-    """Tell whether a file may stand in both: there are some that were created in the same span of time."""
-    if not files.num_rows or not others.num_rows:
-        return False
-    (first, last), (others_first, others_last) = (
-        pc.min_max(rows.column("created_at")).values() for rows in (files, others)
-    )
-    return bool(pc.less_equal(first, others_last).as_py() and pc.less_equal(others_first, last).as_py())
-
-
-def _are_in(files: pa.Table, others: pa.Table) -> pa.ChunkedArray:
-    """Return for each of *files* whether it is one of the *others*, too."""
-    return pc.is_in(files.column("id"), others.column("id").combine_chunks())
-
-
-def _is_first(ids: pa.ChunkedArray) -> pa.Array:
-    """Return for each id whether it stands here for the first time."""
-    positions = pa.array(range(len(ids)), pa.int64())
-    firsts = pa.table({"id": ids, "position": positions}).group_by("id").aggregate([("position", "min")])
-    return pc.is_in(positions, firsts.column("position_min").combine_chunks())
-
-
-def _is_about_limit(error: ApiError) -> bool:
-    named = error.param == "limit" if error.param else "limit" in error.reason.lower()
-    return error.status in (400, 422) and named

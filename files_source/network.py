@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -97,9 +97,12 @@ class Meter(httpx.BaseTransport):
     It unpacks the bodies of answers, so that none unfolds to more than a request's extension
     `max_body` allows, or than explains an error.
 
+    The parameters of *query* are added to each request here, so that httpx's log does not show them.
+
     Args:
         transport: the way to the server.
         redact: returns a text without the secrets of whoever asks.
+        query: parameters of every request.
 
     Attributes:
         requests: requests sent, those sent again included.
@@ -107,12 +110,15 @@ class Meter(httpx.BaseTransport):
         received: bytes of the answers' bodies, as they travelled.
     """
 
-    def __init__(self, transport: httpx.BaseTransport, redact: Callable[[str], str]) -> None:
+    def __init__(
+        self, transport: httpx.BaseTransport, redact: Callable[[str], str], query: Mapping[str, str] | None = None
+    ) -> None:
         self.requests = 0
         self.retries = 0
         self.received = 0
         self._transport = transport
         self._redact = redact
+        self._query = dict(query or {})
         self._pause = Pause()
         self._closed = False
         self._lock = Lock()
@@ -127,7 +133,7 @@ class Meter(httpx.BaseTransport):
             self.requests += 1
             self.retries += tries > 0
         with self._redacted():
-            response = self._transport.handle_request(request)
+            response = self._transport.handle_request(self._with_query(request))
         phrase = self._redact(response.reason_phrase)  # httpx logs it
         response.extensions["reason_phrase"] = phrase.encode("ascii", errors="replace")
         body = partial(
@@ -142,6 +148,12 @@ class Meter(httpx.BaseTransport):
     def close(self) -> None:
         self._closed = True
         self._transport.close()
+
+    def _with_query(self, request: httpx.Request) -> httpx.Request:
+        if not self._query:
+            return request
+        url, stream = request.url.copy_merge_params(self._query), request.stream
+        return httpx.Request(request.method, url, headers=request.headers, stream=stream, extensions=request.extensions)
 
     def _body(
         self, stream: httpx.SyncByteStream, *, encoding: str, most: int | None, explains: bool

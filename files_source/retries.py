@@ -19,6 +19,8 @@ MAX_RETRIES: Final = 5
 """Waits of 0.5, 1, 2, 4 and 8 seconds: enough for a rate limit by the minute to let a page through."""
 
 _STATUSES: Final = frozenset({408, 409, 429})
+_HOPELESS: Final = frozenset({501, 505, 511})
+"""Of the server's failures those that no repetition cures: it cannot do this, or somebody must sign in first."""
 _LIMITED: Final = frozenset({429, 503})
 """What a server says who has too much to do: then the client's other requests wait, too."""
 _LONGEST_OBEYED: Final = 60.0
@@ -39,10 +41,11 @@ class AnswerToRetry(httpx.HTTPError):
 class RetryRules(Retry):
     """The official clients' rules as a policy of httpx-retries.
 
-    A request is sent again after 408, 409, 429 and 5xx, after a connection that failed or broke
-    off, and after a body that is cut short or not the JSON promised. `x-should-retry` overrides the
-    status. `retry-after-ms`, then `Retry-After` (seconds or a date) set the wait up to a minute;
-    a longer one is not obeyed. Without them it doubles from 0.5 s to 8 s, less up to a quarter.
+    A request is sent again after 408, 409, 429 and 5xx but for 501, 505 and 511, after a connection
+    that failed or broke off, and after a body that is cut short or not the JSON promised.
+    `x-should-retry` overrides the status. `retry-after-ms`, then `Retry-After` (seconds or a date)
+    set the wait up to a minute; a longer one is not obeyed. Without them it doubles from 0.5 s to
+    8 s, less up to a quarter.
     What no repetition cures is not sent again: an exhausted quota, an untrusted certificate.
     """
 
@@ -159,7 +162,8 @@ def _number(text: str | None) -> float:
 def _says_again(response: httpx.Response) -> bool:
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
         return not _is_out_of_quota(response)
-    return response.status_code in _STATUSES or response.is_server_error
+    is_hopeless = response.status_code in _HOPELESS
+    return response.status_code in _STATUSES or (response.is_server_error and not is_hopeless)
 
 
 def _is_out_of_quota(response: httpx.Response) -> bool:

@@ -94,7 +94,8 @@ class Scan:
         seen = Seen("asc")
         seen.add(first.files)
         listing = resumed(first, listing)
-        if first.has_more is False or self.workers == 1 or not seen.ordered or not (self.known or seen.proven):
+        heeds_after = bool(first.has_more) and first.rest.onward is None
+        if not heeds_after or self.workers == 1 or not seen.ordered or not (self.known or seen.proven):
             yield from self._one_by_one(listing)
             return
         with closing(Spool(_IDS)) as given:
@@ -121,11 +122,12 @@ class Scan:
         return borders(self._page_ends, until=self.until) if self.is_proven else ()
 
     def _one_by_one(self, listing: Generator[Page, None, None]) -> Generator[Page, None, None]:
-        seen = Seen("asc")
+        seen, heeds_after = Seen("asc"), True
         for page in self._counted(merged([listing], workers=1, ahead=_AHEAD)):
             seen.add(page.files)
+            heeds_after = heeds_after and not page.is_own
             yield page
-        self.is_ordered, self.is_proven = seen.ordered, seen.proven
+        self.is_ordered, self.is_proven = seen.ordered, seen.proven and heeds_after
         self.is_distinct = seen.ordered and not seen.tied
         self.is_serial = seen.ordered
 

@@ -18,7 +18,7 @@ from files_source.retries import MAX_RETRIES
 from files_source.times import utc
 
 SECTION: Final = "sources.openai_files"
-_SECRETS: Final = ("api_key", "headers", "accounts")
+_SECRETS: Final = ("api_key", "headers", "query", "accounts")
 
 _Value = TypeVar("_Value")
 
@@ -133,6 +133,7 @@ def configured_account(
     organization: str | None = None,
     project: str | None = None,
     headers: Mapping[str, str] | None = None,
+    query: Mapping[str, str] | None = None,
     authentication: Authentication | None = None,
 ) -> Account:
     """Return the account that is given, configured and left to the `OPENAI_*` variables.
@@ -147,6 +148,7 @@ def configured_account(
         "organization": setting("organization", organization, str),
         "project": setting("project", project, str),
         "headers": setting("headers", dict(headers) if headers is not None else None, dict),
+        "query": setting("query", dict(query) if query is not None else None, dict),
         "authentication": setting("authentication", authentication, str) or "bearer",
     }
     return Account.from_environment(**settings)

@@ -55,6 +55,7 @@ def openai_files(
     organization: str | None = None,
     project: str | None = None,
     headers: Mapping[str, str] | None = None,
+    query: Mapping[str, str] | None = None,
     authentication: Authentication | None = None,
     ca_bundle: str | None = None,
     timeout: float | None = None,
@@ -129,6 +130,7 @@ def openai_files(
         organization=organization,
         project=project,
         headers=headers,
+        query=query,
         authentication=authentication,
     )
     extraction = Extraction(

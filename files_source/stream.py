@@ -28,7 +28,7 @@ from files_source.window import Window, first
 _MOST_PURPOSES: Final = 4
 """More than so many are not listed one by one, but with everything else."""
 
-_WHOSE: Final = ("account", "api_key", "base_url", "organization", "project", "headers", "authentication")
+_WHOSE: Final = ("account", "api_key", "base_url", "organization", "project", "headers", "query", "authentication")
 _HOW: Final = ("timeout", "max_retries", "ca_bundle")
 
 
@@ -40,6 +40,7 @@ class Listing(TypedDict, total=False):
     organization: str | None
     project: str | None
     headers: Mapping[str, str] | None
+    query: Mapping[str, str] | None
     authentication: Authentication | None
     account: str | None
     accounts: Sequence[Account] | None
@@ -68,7 +69,7 @@ class FilesStream:
     those of one second stand in any order.
 
     Args:
-        api_key, base_url, organization, project, headers, authentication: whose files; see
+        api_key, base_url, organization, project, headers, query, authentication: whose files; see
             `accounts.Account`. What is not given comes from the `OPENAI_*` variables.
         account: the name in the column `account`.
         accounts: several accounts instead, which are listed at once.
@@ -92,6 +93,7 @@ class FilesStream:
     organization: str | None = None
     project: str | None = None
     headers: Mapping[str, str] | None = field(default=None, repr=False)
+    query: Mapping[str, str] | None = field(default=None, repr=False)
     authentication: Authentication | None = None
     account: str | None = None
     accounts: Sequence[Account] | None = None
@@ -213,6 +215,7 @@ class FilesStream:
             organization=self.organization,
             project=self.project,
             headers=self.headers,
+            query=self.query,
             authentication=self.authentication or "bearer",
         )
         return (account,)

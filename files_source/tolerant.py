@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import pyarrow as pa
 
+from files_source.envelope import NOTHING, Rest, promise, rest
 from files_source.errors import DecodeError, MalformedBody, excerpt
 from files_source.schema import FILES, TIMESTAMP
 
@@ -29,6 +30,11 @@ _NULL: Final = b"null"
 _EMPTY: Final = (_NULL, b'""')
 _MISSING: Final = msgspec.Raw(_NULL)
 _IN_SECONDS: Final = pa.timestamp("s", tz="UTC")
+_NEVER: Final = (b"false", b'"never"', b'"none"', b'"null"')
+_UNITS: Final = (1_000, 1_000_000, 1_000_000_000)
+"""Of a second, that servers count in by mistake."""
+_PLAUSIBLE: Final = (946_684_800, 7_258_118_400)
+"""Unix seconds between which a time in another unit lies: the years 2000 to 2200."""
 _SURROGATE: Final = re.compile(
     rb"(?<!\\)(\\+)u(?:[dD][89abAB][0-9a-fA-F]{2}(\\u[dD][c-fC-F][0-9a-fA-F]{2})?|[dD][c-fC-F][0-9a-fA-F]{2})"
 )
@@ -42,6 +48,7 @@ class RawPage:
     rows: pa.Table
     has_more: bool | None
     last_id: str | None
+    rest: Rest = NOTHING
 
 
 class _Refused(Exception):
@@ -56,9 +63,13 @@ def read(body: bytes) -> RawPage:
 
     Taken as meant: a bare array instead of the envelope, `data: null` where nothing speaks of
     files, numbers as strings, times as floats or ISO 8601 text (UTC where it names no zone), a
-    missing `object`, half of a surrogate pair (it stands as its escape, such as `\ud800`). A
-    negative size is null in its column and kept as it came in `extra`, as is every field without a
-    column. Of a field that a file has twice the last counts, as in any JSON reader.
+    missing `object`, half of a surrogate pair (it stands as its escape, such as `\ud800`). A vendor's
+    other name for a column counts where the column's own is missing, such as `size_bytes`, and stays in
+    `extra`. A filename or purpose that a vendor does not have is empty text.
+
+    What only says that there is none is null in its column and kept as it came in `extra`: an expiry of
+    zero, below zero or beyond the year 9999, a size below zero or of 2**63 and more. So is every field
+    without a column kept. Of a field that a file has twice the last counts, as in any JSON reader.
 
     Raises:
         MalformedBody: the body is not JSON, or is cut short.
@@ -71,10 +82,12 @@ def read(body: bytes) -> RawPage:
     for name in _COLUMNS:
         columns[name] = _column(name, files, columns.get("id"))
     columns["extra"] = pa.array([msgspec.json.encode(left).decode() if left else None for left in files], pa.string())
+    has_more = _has_more(envelope)
     return RawPage(
         pa.table(columns),
-        has_more=_flag(bytes(envelope.get("has_more", _NULL))),
+        has_more=has_more,
         last_id=_name(bytes(envelope.get("last_id", _NULL))),
+        rest=rest(envelope, len(files), has_more=has_more),
     )
 
 
@@ -83,7 +96,8 @@ def file_objects(body: bytes) -> list[tuple[str, bytes]]:
     answer = _parse(body.removeprefix(b"\xef\xbb\xbf"))
     data = _data(answer) if isinstance(answer, dict) else answer
     items = msgspec.json.decode(data, type=list[msgspec.Raw] | None) or []
-    return [(_identifier(bytes(msgspec.json.decode(item, type=_Object)["id"])), bytes(item)) for item in items]
+    files = [msgspec.json.decode(item, type=_Object) for item in items]
+    return [(_identifier(bytes(_taken(file, "id"))), bytes(item)) for file, item in zip(files, items, strict=True)]
 
 
 def _parse(text: bytes) -> _Object | msgspec.Raw:
@@ -125,8 +139,10 @@ def _data(answer: _Object) -> msgspec.Raw:
 
 def _names_files(answer: _Object) -> bool:
     """Tell whether the envelope speaks of files, on this page or after it."""
-    more = _flag(bytes(answer.get("has_more", _NULL)))
-    return bool(more) or any(_name(bytes(answer.get(name, _NULL))) for name in ("first_id", "last_id"))
+    has_more = _has_more(answer)
+    if has_more or rest(answer, 0, has_more=has_more).at_least:
+        return True
+    return any(_name(bytes(answer.get(name, _NULL))) for name in ("first_id", "last_id"))
 
 
 def _files(data: msgspec.Raw) -> list[_Object]:
@@ -147,7 +163,7 @@ def _column(name: str, files: list[_Object], ids: pa.Array | None) -> pa.Array:
     """Take a column out of *files*: all at once where every value is as promised, else value by value."""
     promised, read_value = _COLUMNS[name]
     kind = FILES.field(name).type
-    taken = [file.pop(name, _MISSING) for file in files]
+    taken = [_taken(file, name) for file in files]
     try:
         plain = promised.decode(b"[" + b",".join(taken) + b"]")
     except msgspec.ValidationError:
@@ -166,6 +182,19 @@ def _column(name: str, files: list[_Object], ids: pa.Array | None) -> pa.Array:
             file[name] = raw
         values.append(value)
     return pa.array(values, kind)
+
+
+def _taken(file: _Object, name: str) -> msgspec.Raw:
+    """Take a column's value out of a file, or find it under a vendor's name, where it can be read there."""
+    if name in file:
+        return file.pop(name)
+    for other in _SYNONYMS.get(name, ()):
+        try:
+            if other in file and _COLUMNS[name][1](bytes(file[other])) is not None:
+                return file[other]
+        except _Refused:
+            continue
+    return _MISSING
 
 
 def _refusal(name: str, shown: str | None, reason: str, file_id: str | None, position: int) -> DecodeError:
@@ -189,6 +218,10 @@ def _identifier(json: bytes) -> str:
     return value
 
 
+def _text_if_any(json: bytes) -> str:
+    return "" if json == _NULL else _text(json)
+
+
 def _object_type(json: bytes) -> str:
     return "file" if json == _NULL else _text(json)
 
@@ -203,20 +236,28 @@ def _size(json: bytes) -> int | None:
     if json in _EMPTY:
         return None
     number = _number(json)
-    if number != int(number) or number > _LARGEST:
-        raise _Refused("a size is a whole number of bytes, below 2**63")
-    return int(number) if number >= 0 else None
+    if number != int(number):
+        raise _Refused("a size is a whole number of bytes")
+    return int(number) if 0 <= number <= _LARGEST else None
 
 
 def _moment(json: bytes) -> int:
-    seconds = _seconds(json)
+    return _microseconds(_seconds(json))
+
+
+def _microseconds(seconds: Decimal) -> int:
     if not EARLIEST <= seconds < LATEST + 1:
         raise _Refused("a time is in Unix seconds; is this in milliseconds?")
     return int(seconds.quantize(_FINEST, ROUND_DOWN) * 1_000_000)
 
 
 def _optional_moment(json: bytes) -> int | None:
-    return None if json in _EMPTY else _moment(json)
+    """Return when a file goes; None where the value says that it stays."""
+    if json in _EMPTY or json.lower() in _NEVER:
+        return None
+    seconds = _seconds(json)
+    is_finer = any(_PLAUSIBLE[0] <= seconds / unit <= _PLAUSIBLE[1] for unit in _UNITS)
+    return _microseconds(seconds) if 0 < seconds < LATEST + 1 or is_finer else None
 
 
 def _seconds(json: bytes) -> Decimal:
@@ -242,6 +283,12 @@ def _number(json: bytes) -> Decimal:
     return number
 
 
+def _has_more(envelope: _Object) -> bool | None:
+    """Return what the answer says of more, in whichever words; where it says both, that there is."""
+    flag, promised = _flag(bytes(envelope.get("has_more", _NULL))), promise(envelope)
+    return promised if flag is None else flag or bool(promised)
+
+
 def _flag(json: bytes) -> bool | None:
     if json not in _FLAGS:
         shown = excerpt(json)
@@ -260,6 +307,7 @@ def _name(json: bytes) -> str | None:
 _FLAGS: Final = {_NULL: None, b"true": True, b"false": False}
 
 _Seconds = Annotated[int, msgspec.Meta(ge=EARLIEST, le=LATEST)]
+_Expiry = Annotated[int, msgspec.Meta(ge=1, le=LATEST)]
 _Size = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
 _Identifier = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -267,11 +315,20 @@ _COLUMNS: Final[dict[str, tuple[msgspec.json.Decoder[Any], Callable[[bytes], obj
     "id": (msgspec.json.Decoder(list[_Identifier]), _identifier),
     "bytes": (msgspec.json.Decoder(list[_Size | None]), _size),
     "created_at": (msgspec.json.Decoder(list[_Seconds]), _moment),
-    "filename": (msgspec.json.Decoder(list[str]), _text),
+    "filename": (msgspec.json.Decoder(list[str]), _text_if_any),
     "object": (msgspec.json.Decoder(list[str]), _object_type),
-    "purpose": (msgspec.json.Decoder(list[str]), _text),
+    "purpose": (msgspec.json.Decoder(list[str]), _text_if_any),
     "status": (msgspec.json.Decoder(list[str | None]), _optional_text),
-    "expires_at": (msgspec.json.Decoder(list[_Seconds | None]), _optional_moment),
+    "expires_at": (msgspec.json.Decoder(list[_Expiry | None]), _optional_moment),
     "status_details": (msgspec.json.Decoder(list[str | None]), _optional_text),
 }
 """For each column: what reads all values of a page that keeps the promise, and what reads any one value."""
+
+_SYNONYMS: Final = {
+    "id": ("file_id",),
+    "bytes": ("size_bytes", "size", "file_size", "sizeBytes"),
+    "created_at": ("created", "createdAt", "create_time", "created_time", "uploaded_at"),
+    "filename": ("name", "file_name", "fileName"),
+    "expires_at": ("expiresAt", "expire_time", "expires"),
+}
+"""What vendors call a column, where they do not call it by its own name."""

@@ -32,7 +32,7 @@ FILE = "accounts.toml"
 CONFIGURED = "sources.openai_files.accounts"
 VARIABLE = "SOURCES__OPENAI_FILES__ACCOUNTS"
 WHERE = f"account 'work' in {FILE}"
-KNOWN = "known are api_key, api_key_env, base_url, organization, project, headers, authentication"
+KNOWN = "known are api_key, api_key_env, base_url, organization, project, headers, query, authentication"
 
 
 def read(text: str | bytes, **settings: str) -> tuple[Account, ...]:

@@ -196,7 +196,10 @@ def test_a_base_url_with_a_query_is_refused(tail: str):
     """What follows the path would end up before the call's own path."""
     message = refused(api_key=KEY, base_url=f"https://example.com/v1{tail}")
 
-    assert message == "base URL 'https://example.com/v1' must end before '?' and '#': give extra headers instead"
+    assert message == (
+        "base URL 'https://example.com/v1' must end before '?' and '#': give what follows '?' as query, such as "
+        '{"api-version": "2024-10-21"}'
+    )
 
 
 @given(

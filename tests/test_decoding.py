@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from files_source import decoding, tolerant
 from files_source.decoding import Page, decode_page
+from files_source.envelope import Onward, Rest
 from files_source.errors import DecodeError, MalformedBody
 from files_source.schema import FILES
 from files_source.tolerant import file_objects
@@ -114,7 +115,7 @@ contract_files = st.fixed_dictionaries(
     optional={
         "bytes": st.none() | numbers,
         "status": st.none() | texts,
-        "expires_at": st.none() | seconds,
+        "expires_at": st.none() | st.integers(1, tolerant.LATEST),
         "status_details": st.none() | texts,
     },
 )
@@ -146,7 +147,13 @@ strange_files = st.dictionaries(st.sampled_from([*FILE, "metadata", "extra", "ac
 strange_pages = st.builds(
     lambda files, envelope: listing(*files, **envelope),
     st.lists(strange_files, max_size=3),
-    st.dictionaries(st.sampled_from(["object", "data", "last_id", "has_more", "code"]), anything, max_size=2),
+    st.dictionaries(
+        st.sampled_from(
+            ["object", "data", "last_id", "has_more", "code", "total", "next", "next_page", "paging", "hasMore"]
+        ),
+        anything,
+        max_size=2,
+    ),
 )
 
 
@@ -235,6 +242,13 @@ def test_every_value_of_every_file_arrives_unchanged(files: list[dict[str, Json]
         pytest.param('{"data": null, "has_more": false}', False, None, id="data null"),
         pytest.param('{"data": [], "object": 5, "first_id": {}}', None, None, id="others of any type"),
         pytest.param("[]", None, None, id="bare array"),
+        pytest.param('{"data": [], "hasMore": true}', True, None, id="in capitals"),
+        pytest.param('{"data": [], "page_info": {"has_next_page": true}}', True, None, id="in an object of its own"),
+        pytest.param('{"data": [], "is_last": false}', True, None, id="not the last"),
+        pytest.param('{"data": [], "remaining": 3}', True, None, id="so many left"),
+        pytest.param('{"data": [], "remaining": 0, "isLastPage": true}', False, None, id="none left"),
+        pytest.param('{"data": [], "has_more": false, "hasNext": true}', True, None, id="two that contradict"),
+        pytest.param('{"data": [], "more": {}, "done": 1, "truncated": "?"}', None, None, id="no flags"),
         pytest.param('\ufeff{"data": []}', None, None, id="byte order mark"),
         pytest.param(' \r\n\t{"data": []}\n', None, None, id="white space around"),
     ],
@@ -245,6 +259,56 @@ def test_what_an_answer_says_of_more(answer: str, has_more: bool | None, last_id
 
     assert page.files.num_rows == 0
     assert (page.has_more, page.last_id) == (has_more, last_id)
+
+
+@pytest.mark.parametrize(
+    ("envelope", "rest"),
+    [
+        pytest.param({}, Rest(), id="nothing"),
+        pytest.param({"total": 5}, Rest(total=5, at_least=5), id="a total"),
+        pytest.param({"total_count": "5"}, Rest(total=5, at_least=5), id="a total as text"),
+        pytest.param({"meta": {"totalCount": 5}}, Rest(total=5, at_least=5), id="a total in an object of its own"),
+        pytest.param({"count": 5}, Rest(at_least=5), id="a count, which may be of the page"),
+        pytest.param({"total": -1}, Rest(), id="no total"),
+        pytest.param({"total_pages": 3}, Rest(at_least=3), id="pages: the last one holds a file"),
+        pytest.param({"total_pages": 1}, Rest(), id="one page"),
+        pytest.param({"next_page": "abc"}, Rest(onward=Onward("next_page", "abc")), id="a token"),
+        pytest.param({"pagination_token": "abc"}, Rest(onward=Onward("pagination_token", "abc")), id="another token"),
+        pytest.param({"nextPageToken": "abc"}, Rest(onward=Onward("nextPageToken", "abc")), id="a token in capitals"),
+        pytest.param(
+            {"next": "/v1/files?x=1"}, Rest(onward=Onward("next", "/v1/files?x=1", is_address=True)), id="an address"
+        ),
+        pytest.param(
+            {"links": {"next": "?x=1"}}, Rest(onward=Onward("next", "?x=1", is_address=True)), id="among links"
+        ),
+        pytest.param(
+            {"_links": {"next": {"href": "?x=1"}}}, Rest(onward=Onward("next", "?x=1", is_address=True)), id="HAL"
+        ),
+        pytest.param(
+            {"@odata.nextLink": "?x=1"}, Rest(onward=Onward("@odata.nextLink", "?x=1", is_address=True)), id="OData"
+        ),
+        pytest.param({"next_page": 2}, Rest(onward=Onward("next_page", "2")), id="a number"),
+        pytest.param({"next_page": None}, Rest(is_over=True), id="null: the end"),
+        pytest.param({"pagination_token": ""}, Rest(is_over=True), id="empty: the end"),
+        pytest.param({"next_page": -1}, Rest(is_over=True), id="minus one: the end"),
+        pytest.param({"next": False}, Rest(), id="a flag"),
+        pytest.param({"has_more": False, "end_cursor": "x"}, Rest(), id="the cursor of the last page"),
+        pytest.param({"has_more": True, "end_cursor": "x"}, Rest(onward=Onward("end_cursor", "x")), id="a cursor"),
+        pytest.param({"previous_page": "abc", "first_page": "x"}, Rest(), id="the way back"),
+    ],
+)
+def test_what_an_answer_says_of_the_rest(envelope: dict[str, Json], rest: Rest):
+    """Counts, tokens and addresses are heard in whichever words; a place where none stands is the end."""
+    page = decode(json.dumps({"data": [FILE]} | envelope).encode())
+
+    assert page.rest == rest
+
+
+def test_a_link_header_leads_to_the_next_page():
+    """An address in a header is as good as one in the body."""
+    page = decode_page(json.dumps({"data": [FILE]}).encode(), account="acme", link="https://h/v1/files?x=1")
+
+    assert page.rest == Rest(onward=Onward("next", "https://h/v1/files?x=1", is_address=True))
 
 
 @pytest.mark.parametrize(
@@ -339,8 +403,10 @@ def test_a_time_is_understood_as_meant(field: str, value: str, expected: str):
     """Seconds, floats, text: what is finer than a microsecond is cut off, and without a zone it is UTC."""
     only = row(spelt(field, value))
 
-    assert only[field].isoformat() == expected
-    assert only["extra"] is None
+    if field == "expires_at" and expected < "1970-01-01T00:00:00.000001":
+        assert (only[field], only["extra"]) == (None, f'{{"expires_at":{value}}}')
+    else:
+        assert (only[field].isoformat(), only["extra"]) == (expected, None)
 
 
 @given(
@@ -396,6 +462,8 @@ def test_a_negative_size_is_null_and_kept_as_it_came(size: int, as_text: bool):
         pytest.param("id", '" ü / ?#"', " ü / ?#", id="id of any characters"),
         pytest.param("filename", "-20260921", "-20260921", id="name a number"),
         pytest.param("filename", '""', "", id="name empty"),
+        pytest.param("filename", "null", "", id="name null"),
+        pytest.param("purpose", "null", "", id="purpose null"),
         pytest.param("object", "null", "file", id="object null"),
         pytest.param("object", '"container.file"', "container.file", id="object of another kind"),
         pytest.param("purpose", '"responses"', "responses", id="purpose nobody knows"),
@@ -415,12 +483,100 @@ def test_an_odd_value_is_understood_as_meant(field: str, value: str, expected: s
     assert only == row(listing(FILE)) | {field: expected}
 
 
-@pytest.mark.parametrize("optional", ["bytes", "object", "status", "expires_at", "status_details"])
+MISSING = {"object": "file", "filename": "", "purpose": ""}
+"""What stands in a column that must hold something, where a file does not have it."""
+
+
+@pytest.mark.parametrize(
+    "optional", ["bytes", "filename", "object", "purpose", "status", "expires_at", "status_details"]
+)
 def test_a_field_may_be_missing_where_a_file_can_do_without(optional: str):
-    """Vendors leave fields out: they are null, but the object type, which can only be one."""
+    """Vendors leave fields out: they are null, or empty where a column must hold text; an object can only be one."""
     only = row(listing({name: value for name, value in FILE.items() if name != optional}))
 
-    assert only == row(listing(FILE)) | {optional: "file" if optional == "object" else None}
+    assert only == row(listing(FILE)) | {optional: MISSING.get(optional)}
+
+
+@pytest.mark.parametrize(
+    ("field", "other", "value"),
+    [
+        pytest.param("bytes", "size", 5, id="xAI's size"),
+        pytest.param("bytes", "size_bytes", 5, id="Anthropic's size"),
+        pytest.param("id", "file_id", "file-5", id="DashScope's id"),
+        pytest.param("filename", "name", "a.txt", id="a name"),
+        pytest.param("created_at", "created", CREATED + 5, id="a time of creation"),
+    ],
+)
+def test_a_vendors_name_for_a_column_counts_where_the_columns_own_is_missing(field: str, other: str, value: Json):
+    """The value is read as the column's own would be, and stays in `extra` under the name that it came with."""
+    renamed = {name: known for name, known in FILE.items() if name != field} | {other: value}
+
+    only = row(listing(renamed))
+
+    assert only == row(listing(FILE | {field: value})) | {"extra": json.dumps({other: value}, separators=(",", ":"))}
+    assert [file_id for file_id, _ in file_objects(listing(renamed))] == [only["id"]]
+
+
+@pytest.mark.parametrize(
+    ("field", "other", "value"),
+    [
+        pytest.param("bytes", "size", '"12 kB"', id="size in words"),
+        pytest.param("bytes", "size", "-1", id="size below zero"),
+        pytest.param("expires_at", "expires", '"soon"', id="expiry in words"),
+    ],
+)
+def test_another_name_that_means_something_else_is_left_alone(field: str, other: str, value: str):
+    """What cannot be the column's value is a field of the vendor's own."""
+    only = row(spelt(other, value).replace(f'"{field}":'.encode(), b'"x":'))
+
+    assert only[field] is None
+    assert f'"{other}":{value}' in only["extra"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "0",
+        "-1",
+        "0.0",
+        '"0"',
+        '"-1"',
+        "-0",
+        "false",
+        '"never"',
+        '"None"',
+        '"0001-01-01T00:00:00Z"',
+        '"1970-01-01T00:00:00Z"',
+        "253402300800",
+        "9007199254740991",
+        "9223372036854775807",
+        "18446744073709551615",
+        "1e20",
+    ],
+)
+def test_an_expiry_that_says_never_is_null_and_kept_as_it_came(value: str):
+    """Zero is not 1970: the file stays, and so does what its server said."""
+    only = row(spelt("expires_at", value))
+
+    assert only["expires_at"] is None
+    assert only["extra"] == f'{{"expires_at":{value}}}'
+
+
+@pytest.mark.parametrize("value", ["9223372036854775808", "18446744073709551615", "1e25"])
+def test_a_size_that_no_file_can_have_is_null_and_kept_as_it_came(value: str):
+    """The largest number of 64 bits, or more, stands for a size that is not known."""
+    only = row(spelt("bytes", value))
+
+    assert only["bytes"] is None
+    assert only["extra"] == f'{{"bytes":{value}}}'
+
+
+def test_a_page_with_one_expiry_of_zero_is_read_tolerantly():
+    """The native reader leaves it alone; the other files of the page are what they are."""
+    body = listing(FILE, FILE | {"id": "file-never", "expires_at": 0})
+
+    assert natively(body) is None
+    assert decode(body).files.column("expires_at").null_count == 1
 
 
 @given(st.lists(contract_files, max_size=3), strange_files)
@@ -532,14 +688,11 @@ def test_json_that_is_no_page_says_so(body: bytes, said: str, field: str | None)
         pytest.param("id", '""', "told apart", id="id empty"),
         pytest.param("id", "1.5", "text", id="id a float"),
         pytest.param("id", "true", "text", id="id a boolean"),
-        pytest.param("filename", "null", "text", id="filename null"),
         pytest.param("filename", '["a"]', "text", id="filename a list"),
         pytest.param("object", "{}", "text", id="object an object"),
-        pytest.param("purpose", "null", "text", id="purpose null"),
         pytest.param("purpose", "false", "text", id="purpose a boolean"),
         pytest.param("bytes", "true", "a number", id="size a boolean"),
         pytest.param("bytes", "1.5", "whole number", id="half a byte"),
-        pytest.param("bytes", "9223372036854775808", "whole number of bytes, below 2**63", id="size beyond 64 bits"),
         pytest.param("bytes", "1e400", "no file has", id="size beyond any float"),
         pytest.param("bytes", "9" * 5_000, "no file has", id="size of 5,000 digits"),
         pytest.param("bytes", '"12 kB"', "a number", id="size with a unit"),
@@ -557,7 +710,9 @@ def test_json_that_is_no_page_says_so(body: bytes, said: str, field: str | None)
         pytest.param("created_at", '"0001-01-01T00:00:00+01:00"', "Unix seconds", id="before the year 1 in UTC"),
         pytest.param("created_at", "1e400", "a time", id="time beyond any float"),
         pytest.param("created_at", "9" * 5_000, "a time", id="time of 5,000 digits"),
-        pytest.param("expires_at", "false", "a time", id="expiry a boolean"),
+        pytest.param("expires_at", "true", "a time", id="expiry a boolean"),
+        pytest.param("expires_at", '"soon"', "a time", id="expiry in words"),
+        pytest.param("expires_at", "1790000000000000", "milliseconds?", id="expiry in microseconds"),
         pytest.param("expires_at", "1790000000000", "milliseconds?", id="expiry in milliseconds"),
     ],
 )
@@ -573,7 +728,7 @@ def test_a_value_that_cannot_be_understood_is_refused_by_name(field: str, value:
     assert reason in str(error)
 
 
-@pytest.mark.parametrize("required", ["id", "created_at", "filename", "purpose"])
+@pytest.mark.parametrize("required", ["id", "created_at"])
 def test_a_file_that_lacks_what_it_cannot_do_without_is_refused(required: str):
     """A missing field is called missing, not null, and the file is named by its place where it has no id."""
     error = refusal(listing(FILE, {name: value for name, value in FILE.items() if name != required}))

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from files_source.decoding import Page
+from files_source.envelope import Onward, Rest
 from files_source.errors import ApiError, CursorError, TransportError
 from files_source.listing import MAX_LIMIT, walk
 from files_source.order import Order, is_ordered
@@ -33,6 +34,7 @@ class Server:
         promises: whether it promises more after a full page, though it was the last one.
         sizes: the most rows on one page after another, whatever the limit.
         most: the largest limit that it takes.
+        default: its page size where none is asked for.
         ignores: parameters that it overlooks.
         hidden: files that count for the limit but are not shown.
         last_id: what it says about its last row.
@@ -45,23 +47,35 @@ class Server:
     promises: bool = False
     sizes: Sequence[int] = ()
     most: int = MAX_LIMIT
+    default: int = MAX_LIMIT
     ignores: Sequence[str] = ()
     hidden: frozenset[str] = frozenset()
     last_id: Callable[[str | None], str | None] = lambda last: last
     changes: Sequence[Sequence[Change]] = ()
     asked: list[dict[str, object]] = field(default_factory=list)
+    queries: list[dict[str, str | int]] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)
     added: int = 0
 
-    def __call__(self, *, after: str | None, limit: int, order: Order, purpose: str | None) -> Page:
+    def __call__(
+        self,
+        *,
+        after: str | None,
+        limit: int | None,
+        order: Order | None,
+        purpose: str | None,
+        query: Mapping[str, str | int] | None = None,
+    ) -> Page:
         number = len(self.asked)
+        self.queries.append(dict(query or {}))
         self.asked.append({"after": after, "limit": limit, "order": order, "purpose": purpose})
         assert number < 40 + 12 * len(self.files), "the walk does not come to an end"
         for change in self.changes[number] if number < len(self.changes) else ():
             self._change(*change, after)
+        limit = self.default if limit is None else limit
         if limit > self.most:
             raise ApiError("GET /files", 400, f"Invalid 'limit': at most {self.most}", param="limit")
-        files = self.listing(order, purpose)
+        files = self.listing(order or "desc", purpose)
         if after is None or "after" in self.ignores or (self.gone == "beginning" and after not in files):
             rest = files
         elif after in files:
@@ -390,13 +404,14 @@ def test_an_after_that_is_inclusive_loses_nothing():
 
 @pytest.mark.parametrize("count", [3, 10], ids=["the last page again", "the first page again"])
 def test_a_page_that_comes_again_and_promises_more_is_an_error(count: int):
-    """A server that ignores `after`, or whose last page repeats, is asked no third time."""
+    """A server that ignores `after`, or whose last page repeats, is tried once in all other ways."""
     server = Server(numbered(count), promises=True, ignores=["after"])
 
     with pytest.raises(CursorError, match="'file-002' for the second time"):
         ids(walk(server, limit=3, order="asc"))
 
-    assert len(server.asked) == 2
+    assert len(server.asked) == 3
+    assert set(server.queries[2]) > {"after_id", "offset", "skip", "page"}
 
 
 def test_a_listing_that_runs_in_circles_is_an_error():
@@ -408,15 +423,140 @@ def test_a_listing_that_runs_in_circles_is_an_error():
         ids(walk(lambda *, after, **_: page(circle.get(after, []), has_more=True), limit=2, order="asc"))
 
 
-@pytest.mark.parametrize(("count", "limit"), [(5, 10), (10, 5)], ids=["fewer than the limit", "more than the limit"])
-def test_a_server_that_does_not_page_gives_everything_at_once(count: int, limit: int):
-    """All files in one answer, and again whatever is asked for: two requests, the right rows, no error."""
+@pytest.mark.parametrize(
+    ("count", "limit", "requests"),
+    [(5, 10, 3), (10, 5, 3), (5, 5, 4)],
+    ids=["fewer than the limit", "more than the limit", "as many as the limit"],
+)
+def test_a_server_that_does_not_page_gives_everything_at_once(count: int, limit: int, requests: int):
+    """All files in one answer, and again whatever is asked for: the right rows, no error."""
     server = Server(numbered(count), tells=False, ignores=["after", "limit"])
 
     given = ids(walk(server, limit=limit))
 
     assert given == server.listing("desc")
-    assert len(server.asked) == 2
+    assert len(server.asked) == requests
+
+
+@pytest.mark.parametrize("count", [20, 100, 1_000])
+def test_a_page_of_a_usual_size_that_comes_again_is_not_taken_for_everything(count: int):
+    """As many files as servers put on a page, whatever was asked for: there may be more."""
+    server = Server(numbered(count), tells=False, ignores=["after", "limit"])
+
+    with pytest.raises(CursorError, match=f"full page of {count:,} files"):
+        ids(walk(server))
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param(Rest(total=5, at_least=5), id="total"),
+        pytest.param(Rest(at_least=5), id="count"),
+        pytest.param(Rest(onward=Onward("next_page", "abc")), id="a token"),
+        pytest.param(Rest(onward=Onward("next_page", "2")), id="the number of a page"),
+        pytest.param(
+            Rest(onward=Onward("next", "https://other.example/v1/files?cursor=x", is_address=True)), id="a link"
+        ),
+    ],
+)
+@pytest.mark.parametrize("has_more", [None, False], ids=["no has_more", "has_more false"])
+@pytest.mark.parametrize("rows", [2, 0])
+def test_an_end_that_the_answer_contradicts_is_an_error(rows: int, has_more: bool | None, rest: Rest):
+    """Whatever says that there is more than was read makes the listing incomplete."""
+    only = replace(page(numbered(rows), has_more=has_more), rest=rest)
+
+    with pytest.raises(CursorError):
+        ids(walk(lambda **_: only, home="https://api.example/v1/files"))
+
+
+def test_a_total_that_is_reached_is_the_end_though_the_page_is_full():
+    """Exactly as many files as asked for, and as many as there are by the server's count."""
+    only = replace(page(numbered(20), has_more=None), rest=Rest(total=20, at_least=20))
+
+    assert len(ids(walk(lambda **_: only, limit=20))) == 20
+
+
+def test_a_total_that_counts_the_page_breaks_no_listing():
+    """A server that heeds `after` is followed to its end, whatever it counts."""
+    server = Server(numbered(10), tells=False)
+
+    def fetch(**asked: Any) -> Page:
+        found = server(**asked)
+        return replace(found, rest=Rest(total=found.files.num_rows, at_least=found.files.num_rows))
+
+    assert ids(walk(fetch, limit=3)) == server.listing("desc")
+
+
+def test_a_total_that_counts_all_purposes_breaks_no_listing_of_one():
+    """The server counts what it has, and gives what was asked for."""
+    server = Server([*numbered(5), ("other", 9, "vision")])
+
+    def fetch(**asked: Any) -> Page:
+        return replace(server(**asked), rest=Rest(total=6, at_least=6))
+
+    assert ids(walk(fetch, purpose="batch")) == server.listing("desc", "batch")
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_total_that_changes_while_files_come_and_go_breaks_no_listing(order: Order):
+    """The count of the moment is no promise to who began to list before."""
+    changes: list[list[Change]] = [[], [("add", 3), ("delete", 8)], [("delete", 0)], [("add", 1)]]
+    server = Server(numbered(9), changes=changes)
+
+    def fetch(**asked: Any) -> Page:
+        found = server(**asked)
+        return replace(found, rest=Rest(total=len(server.files), at_least=len(server.files)))
+
+    given = ids(walk(fetch, limit=3, order=order))
+
+    assert {file_id for file_id, _, _ in numbered(9)} - server.deleted <= set(given)
+
+
+@pytest.mark.parametrize("way", ["after_id", "starting_after", "offset", "skip", "page from 0", "page from 1"])
+@pytest.mark.parametrize("total", [True, False], ids=["total", "no total"])
+@settings(max_examples=60)
+@example(count=9, most=8, changes=[[], [("add", 1)], [("add", 1), ("add", 3)], [("add", 1), ("add", 3)]])
+@given(
+    count=st.integers(0, 40),
+    most=st.sampled_from([20, 8, 10]),
+    changes=st.lists(
+        st.lists(
+            st.tuples(st.just("delete"), st.integers(0, 40)) | st.tuples(st.just("add"), st.integers(1, 3)), max_size=2
+        ),
+        max_size=8,
+    ),
+)
+def test_a_server_that_pages_its_own_way_loses_nothing_while_files_come_and_go(
+    way: str, total: bool, count: int, most: int, changes: list[list[Change]]
+):
+    """Each page shares a file with the last one, or the walk gives up with an error; it never ends too early."""
+    server = Server(numbered(count), changes=changes)
+    at_first = set(server.listing("desc"))
+
+    def fetch(*, query: Mapping[str, str | int] | None = None, **_: Any) -> Page:
+        found = server(after=None, limit=MAX_LIMIT, order="desc", purpose=None)
+        asked, rows = dict(query or {}), sorted(server.files, key=lambda file: file[:2], reverse=True)
+        size = min(int(asked.get("page_size", most)), most)
+        if way.startswith("page"):
+            start = (int(asked["page"]) - int(way[-1])) * size if "page" in asked else 0
+        elif way in ("offset", "skip"):
+            start = int(asked.get(way, 0))
+        else:
+            names = [file_id for file_id, _, _ in rows]
+            if asked.get(way, names[:1]) not in (names[:1], *names):
+                raise ApiError("GET /files", 404, "no such file")
+            start = names.index(str(asked[way])) + 1 if way in asked else 0
+        counted = Rest(total=len(rows), at_least=len(rows)) if total else Rest()
+        return replace(page(rows[max(start, 0) :][:size], has_more=None), date=found.date, rest=counted)
+
+    try:
+        given = ids(walk(fetch))
+    except (CursorError, ApiError):
+        assert server.deleted or server.added or (count == most and not total)
+        return
+
+    assert len(set(given)) == len(given)
+    assert at_first - server.deleted <= set(given)
 
 
 def test_a_full_page_that_comes_again_without_a_word_is_an_error():
@@ -508,13 +648,13 @@ def test_a_server_may_refuse_a_limit_in_its_own_words(refusal: ApiError):
 
 
 def test_a_server_that_takes_no_limit_at_all_is_believed_at_last():
-    """Down to a single file a page, the server's own error is raised."""
+    """Down to a single file a page, and with no limit at all, the server's own error is raised."""
     server = Server(numbered(3), most=0)
 
     with pytest.raises(ApiError, match="Invalid 'limit'"):
         ids(walk(server, limit=10))
 
-    assert [request["limit"] for request in server.asked] == [10, 5, 2, 1]
+    assert [request["limit"] for request in server.asked] == [10, 5, 2, 1, None]
 
 
 @pytest.mark.parametrize(
@@ -547,7 +687,7 @@ def test_other_errors_are_raised_at_once(error: Exception, pages: int):
 
 def test_a_refused_cursor_that_is_still_there_is_the_servers_own_error():
     """A 400 is only taken for a vanished file once that file is no longer shown: here `after` itself is refused."""
-    server = Server(numbered(5), tells=False)
+    server = Server(numbered(6), tells=False)
     refusal = ApiError("GET /files", 400, "Unknown parameter: 'after'", param="after")
 
     def fetch(*, after: str | None, **parameters: object) -> Page:
@@ -562,14 +702,14 @@ def test_a_refused_cursor_that_is_still_there_is_the_servers_own_error():
 
 
 def test_a_vanished_file_with_limit_in_its_name_does_not_shrink_the_pages():
-    """Where the limit was not the trouble after all, the next page is as large as the one before."""
+    """What stands in an id says nothing of the limit."""
     files = [(f"no-limit-{number}", number, "batch") for number in range(12)]
     server = Server(files, "400", changes=[[], [("delete cursor", 1)]])
 
     given = ids(walk(server, limit=4, order="asc"))
 
     assert given == [file_id for file_id, _, _ in files]
-    assert [request["limit"] for request in server.asked] == [4, 4, 2, 1, 4, 4]
+    assert [request["limit"] for request in server.asked] == [4, 4, 4, 4]
 
 
 @given(seconds=st.lists(st.integers(0, 5), max_size=8), order=orders)

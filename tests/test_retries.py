@@ -31,7 +31,7 @@ CALLS: dict[str, Callable[[FilesClient], object]] = {
     "create": lambda client: client.create(b"abc", purpose="batch"),
 }
 AGAIN = (408, 409, 429, 500, 502, 503, 504, 520, 599)
-NEVER = (300, 304, 400, 401, 402, 403, 404, 405, 410, 413, 415, 422, 425, 451)
+NEVER = (300, 304, 400, 401, 402, 403, 404, 405, 410, 413, 415, 422, 425, 451, 501, 505, 511)
 
 
 class Server(httpx.MockTransport):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from files_source.cli.options import parameters
 from files_source.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ def connect(
     ] = None,
     organization: Annotated[str | None, typer.Option(metavar="ID", help="Otherwise OPENAI_ORG_ID.")] = None,
     project: Annotated[str | None, typer.Option(metavar="ID", help="Otherwise OPENAI_PROJECT_ID.")] = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A parameter of every request, such as api-version=2024-10-21; never a key.",
+        ),
+    ] = None,
     ca_bundle: Annotated[
         Path | None, typer.Option(metavar="PATH", help="A PEM file of authorities to trust beside the usual ones.")
     ] = None,
@@ -50,6 +58,7 @@ def connect(
         "base_url": base_url,
         "organization": organization,
         "project": project,
+        "query": parameters(query or []) or None,
         "ca_bundle": None if ca_bundle is None else str(ca_bundle),
         "timeout": timeout,
         "max_retries": max_retries,
@@ -63,7 +72,8 @@ def client_of(context: typer.Context) -> FilesClient:
     from files_source.client import FilesClient
 
     settings = dict(context.obj)
-    whose = {name: settings.pop(name) for name in ("base_url", "organization", "project") if name in settings}
+    names = ("base_url", "organization", "project", "query")
+    whose = {name: settings.pop(name) for name in names if name in settings}
     return FilesClient(Account.from_environment(**whose), **settings)
 
 
@@ -71,8 +81,10 @@ def whose(context: typer.Context, account: str | None, accounts: Path | None) ->
     """Return the settings that say whose files are meant, of one account or many, and how patiently to ask."""
     settings = {**context.obj, "account": account}
     if accounts is not None:
-        if account is not None or {"organization", "project"} & set(settings):
-            raise ConfigError("--accounts names each account, its organization and project: leave them out beside it")
+        if account is not None or {"organization", "project", "query"} & set(settings):
+            raise ConfigError(
+                "--accounts names each account, its organization, project and query: leave them out beside it"
+            )
         from files_source.account_files import read_accounts
 
         settings["accounts"] = read_accounts(accounts, base_url=settings.pop("base_url", None))

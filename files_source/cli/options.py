@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import typer
 
@@ -14,6 +15,7 @@ from files_source.errors import ConfigError
 from files_source.times import utc
 
 _Read = TypeVar("_Read")
+_SECRET: Final = re.compile(r"key|token|secret|sig|pass|auth|code|credential", re.IGNORECASE)
 
 
 def _parsed(read: Callable[[str], _Read], text: str) -> _Read:
@@ -38,6 +40,26 @@ def age(text: str) -> timedelta:
 def lifetime(text: str) -> int:
     """Read for how many seconds a file is kept, such as `30d` or `3600`."""
     return _parsed(seconds, text)
+
+
+def parameters(given: list[str]) -> dict[str, str]:
+    """Read query parameters, such as `api-version=2024-10-21`.
+
+    Raises:
+        ConfigError: one is no NAME=VALUE, or may be a secret, which every user of the machine could read.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or not name or name in found:  # what stands here may be a key: it is not shown
+            raise ConfigError("--query takes NAME=VALUE, each name once, such as api-version=2024-10-21")
+        if _SECRET.search(name) or value.startswith("sk-"):
+            raise ConfigError(
+                "--query is no place for a secret, as others can read a command line: give it as JSON in "
+                "SOURCES__OPENAI_FILES__QUERY, or as query in the file of --accounts"
+            )
+        found[name] = value
+    return found
 
 
 FileId = Annotated[str, typer.Argument(metavar="ID", help="A file's id, such as file-abc123.", show_default=False)]

@@ -23,6 +23,7 @@ from files_source.emulator.index import Order
 from files_source.emulator.listing import ODDITIES, WRONG_ID, Oddities
 from files_source.emulator.server import Server
 from files_source.emulator.store import ABSENT, File
+from files_source.emulator.styles import STYLES
 from files_source.emulator.uploads import PURPOSES
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "LIMIT",
     "ODDITIES",
     "PURPOSES",
+    "STYLES",
     "WRONG_ID",
     "Clock",
     "Emulator",

@@ -15,6 +15,7 @@ from werkzeug.routing import Map, Rule
 from files_source.emulator.listing import Oddities, Query, read_query, write_page
 from files_source.emulator.refusals import refusal
 from files_source.emulator.store import Store
+from files_source.emulator.styles import STYLES
 from files_source.emulator.uploads import read_upload
 
 LIMIT: Final = 10_000
@@ -44,6 +45,7 @@ class Api(Store):
     max_limit: int = LIMIT
     page_cap: int | None = None
     oddities: Oddities = Oddities()
+    style: str | None = None
 
     def answer(self, request: Request) -> Response:
         """Do what *request* asks for, or refuse it."""
@@ -53,7 +55,7 @@ class Api(Store):
             endpoint, arguments = _ROUTES.match(request.path, method=request.method)
             match endpoint:
                 case "list":
-                    return self._list(read_query(request.args, self.default_limit, self.max_limit))
+                    return self._listed(request)
                 case "upload":
                     return self._upload(request)
                 case "retrieve":
@@ -64,6 +66,11 @@ class Api(Store):
                     return self._download(**arguments)
         except HTTPException as error:
             return error.response if isinstance(error.response, Response) else _misdirected(request, error)
+
+    def _listed(self, request: Request) -> Response:
+        if self.style is not None:
+            return STYLES[self.style](request, self.files)
+        return self._list(read_query(request.args, self.default_limit, self.max_limit))
 
     def _list(self, query: Query) -> Response:
         oddities = self.oddities

@@ -21,6 +21,7 @@ from files_source.emulator.delivery import Delivery
 from files_source.emulator.faults import Call, Fault, Orders
 from files_source.emulator.listing import Oddities
 from files_source.emulator.server import Server, serve
+from files_source.emulator.styles import STYLES
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -57,6 +58,7 @@ class Emulator(Api):
         max_limit: a larger `limit` is refused.
         page_cap: no page is larger, whatever `limit` says.
         oddities: how the listing strays from the contract.
+        style: list as another vendor does, a name of `STYLES`, to which neither the page sizes nor the oddities apply.
         gzip: compress for clients that accept it.
         latency: seconds that every answer takes.
 
@@ -74,15 +76,19 @@ class Emulator(Api):
         max_limit: int = LIMIT,
         page_cap: int | None = None,
         oddities: Oddities = Oddities(),  # noqa: B008 - frozen
+        style: str | None = None,
         gzip: bool = False,
         latency: float = 0.0,
     ) -> None:
+        if style is not None and style not in STYLES:
+            raise ValueError(f"there is no style {style!r}: choose of {', '.join(STYLES)}")
         super().__init__(clock=clock, seed=seed)
         self.api_key = api_key
         self.default_limit = default_limit
         self.max_limit = max_limit
         self.page_cap = page_cap
         self.oddities = oddities
+        self.style = style
         self.gzip = gzip
         self.latency = latency
         self.requests: list[Request] = []

@@ -33,7 +33,8 @@ _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).enc
 class Store:
     """An account's files, which several threads may change and list.
 
-    A file whose `expires_at` has come by *clock* is gone from every answer. Ids and populations come from *seed*.
+    A file whose `expires_at` has come by *clock* is gone from every answer; zero and less is never. Ids and
+    populations come from *seed*.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.time, seed: int = 0) -> None:
@@ -202,7 +203,8 @@ class Store:
         expires_at = file.get("expires_at")
         # A lone surrogate has no UTF-8; its escape in Python is its escape in JSON.
         row = (place, file_id, _encode(file).encode("utf-8", "backslashreplace"))
-        self._index.put(row, listed_purpose(file), expires_at if isinstance(expires_at, int | float) else None)
+        goes = expires_at if isinstance(expires_at, int | float) and expires_at > 0 else None
+        self._index.put(row, listed_purpose(file), goes)
         return file
 
     def _extend(self, drafts: Iterable[Draft]) -> list[str]:
