@@ -15,7 +15,7 @@ from files_source.decoding import Page
 from files_source.errors import ApiError, ConfigError, CursorError
 from files_source.onward import following, leads
 from files_source.order import Order
-from files_source.rows import are_in, fresh, ids_of, known, may_share
+from files_source.rows import are_in, fresh, known, may_share
 from files_source.ways import Way, find_way
 from files_source.windows import numbered, windows
 
@@ -128,16 +128,14 @@ def _pages(chain: _Chain, after: str | None) -> Generator[Page, None, None]:
         given = pa.concat_tables([left_behind, before.known()])
         if here.after != cursor:
             left_behind = given
-        new = fresh(here.page, given if is_followed else pa.concat_tables([given, early]))
-        early = early if is_followed else pa.concat_tables([early, known(new)])
+        new = fresh(here.page, pa.concat_tables([given, early]))
+        early = early if is_followed else pa.concat_tables([early, known(new)])  # a listing may begin again with them
         if new.files.num_rows:
             read += new.files.num_rows
             yield new
         if not here.comes_again(cursor):
             is_followed = is_followed or 0 < here.page.files.num_rows == new.files.num_rows
             continue
-        if is_followed and chain.begins_with(here):
-            raise CursorError("the server ignores 'after', and files come faster than it lists them: try again")
         way = None if is_followed else chain.own_way(here)
         if way is None:
             chain.check_all(here, cursor, read, refusal=refusal, is_followed=is_followed)
@@ -226,10 +224,6 @@ class _Chain:
                 raise
             return first, error
 
-    def begins_with(self, here: _Answer) -> bool:
-        """Tell whether the listing begins with a page that has come again: then `after` was never heeded."""
-        return self.asker.cursor == AFTER and ids_of(self.asker.ask(None)) == ids_of(here.page)
-
     def own_way(self, here: _Answer) -> Way | None:
         """Return how a server pages that ignores `after`, and go on by its own cursor where that is how."""
         if self.asker.cursor != AFTER:
@@ -258,9 +252,14 @@ class _Chain:
                 f"the server promises more files after {cursor!r} for the second time: it ignores 'after', "
                 "or its listing loops"
             )
-        elif is_followed or here.page.rest.total == rows:
+        elif is_followed and rows > 1:
+            doubt = (
+                f"the server answers with the page that ends with {cursor!r} again: it ignores 'after', or files come "
+                "faster than it lists them; try again"
+            )
+        elif not is_followed and here.page.rest.total == rows:
             return
-        elif rows in _USUAL_SIZES or (rows == self.asker.terms.limit and self._is_cut(rows)):
+        elif (not is_followed and rows in _USUAL_SIZES) or (rows == self.asker.terms.limit and self._is_cut(rows)):
             doubt = (
                 f"the server answers with the same full page of {rows:,} files after {cursor!r}: it ignores 'after', "
                 "and there may be more files; try another limit"
