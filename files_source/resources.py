@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -18,7 +18,6 @@ from files_source.coverage import Coverage, Rung, Span
 from files_source.errors import ConfigError
 from files_source.extraction import Extraction
 from files_source.holdings import (
-    HISTORY_TABLE,
     SNAPSHOTS_TABLE,
     Accounts,
     accounts_held,
@@ -33,8 +32,9 @@ from files_source.ledger import ledger
 from files_source.progress import MICROSECONDS, OnPage, instant, moment
 from files_source.scan import Scan
 from files_source.schema import FILES, descriptions
+from files_source.scope import marks, version_hints
 from files_source.tolerant import EARLIEST
-from files_source.versions import ROW_VERSION, SNAPSHOTS, VERSIONS, snapshot, versions
+from files_source.versions import SNAPSHOTS, VERSIONS, snapshot, versions
 
 Cursor = dlt.sources.incremental[datetime]
 Borders = Mapping[str, tuple[Rung, ...]]
@@ -102,8 +102,9 @@ def every_file(extraction: Extraction) -> Iterator[object]:
             scan = cast(Scan, attempt.listing)
             notes.note(attempt.account, scan.borders, server=scan.client.account.server, purpose=scan.purpose)
         if keeps_versions(pipeline):
-            hints = _version_hints([attempt.account for attempt, _ in complete], extraction.purpose, pipeline)
-            tables = chain.from_iterable(versions(spool) for _, spool in complete)
+            hints = version_hints(pipeline, of_purpose=extraction.purpose is not None)
+            named = marks([attempt.account for attempt, _ in complete], extraction.purpose)
+            tables = chain([named], *(versions(spool) for _, spool in complete))
             none = VERSIONS.empty_table()
         else:
             hints = dlt.mark.make_hints(
@@ -207,30 +208,6 @@ def _reached(created_at: Cursor, attempt: Attempt[Increment]) -> datetime:
     """Return how far dlt's cursor has come; the coverage in the state is what counts."""
     settled = moment(cast(Increment, attempt.listing).until)
     return max(filter(None, (created_at.last_value, settled)))
-
-
-def _version_hints(accounts: list[str], purpose: str | None, pipeline: dlt.Pipeline) -> Any:
-    """Return how dlt keeps the history of some accounts: what it holds of others is left alone."""
-    literal = _literals(pipeline)
-    scope = f"account IN ({', '.join(map(literal, accounts))})"
-    if purpose is not None:
-        scope += f" AND purpose = {literal(purpose)}"
-    return dlt.mark.make_hints(
-        table_name=HISTORY_TABLE,
-        write_disposition={
-            "disposition": "merge",
-            "strategy": "scd2",
-            "row_version_column_name": ROW_VERSION,
-            "destination_scope": scope,
-        },
-        columns=described(VERSIONS),
-    )
-
-
-def _literals(pipeline: dlt.Pipeline) -> Callable[[str], str]:
-    """Return how the destination spells a text in a condition; dlt takes braces in that for its own."""
-    escape = cast(Any, pipeline.destination).capabilities().escape_literal
-    return lambda text: str(escape(text)).replace("{", "{{").replace("}", "}}")
 
 
 def _bound(value: object) -> int | None:
