@@ -15,9 +15,11 @@ from dlt.extract.source import DltSource
 from files_source.deletions import DELETIONS, KEY, rows, unrecorded
 from files_source.destinations import Target, target
 from files_source.errors import ConfigError, JournalError
+from files_source.handover import prepared
 from files_source.holdings import DELETIONS_TABLE, SOURCE, merges
 from files_source.journal import Journal
 from files_source.resources import described
+from files_source.storable import storable
 from files_source.stored import opened as opened_for_reading
 from files_source.syncing import opened
 
@@ -109,8 +111,9 @@ class Record:
 
     def _run(self, pipeline: dlt.Pipeline, deletions: pa.Table) -> None:
         disposition: Any = "merge" if merges(pipeline) else "append"
+        limits = prepared(pipeline)
         resource = dlt.resource(
-            [deletions],
+            [deletions if limits is None else storable(deletions, limits)],
             name=DELETIONS_TABLE,
             primary_key=KEY,
             write_disposition=disposition,
