@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -47,7 +47,7 @@ LAG: Final = 3600
 """The same where rows are merged, so that each run lists the files of the last hour again."""
 
 
-def new_files(extraction: Extraction, created_at: Cursor) -> Iterator[object]:
+def new_files(extraction: Extraction, created_at: Cursor) -> Generator[object, None, None]:
     """Yield what the destination lacks, and remember with each batch how far that reaches.
 
     Of several accounts, each is loaded whole or not at all. Where no pipeline runs, as in

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
 from functools import partial
 from itertools import chain
 from threading import get_ident
@@ -30,14 +30,15 @@ from files_source.new_files import OVERLAP, Borders, border_notes, known_borders
 from files_source.progress import OnPage
 from files_source.scan import Scan
 from files_source.scan_rows import described, ledger_beside, ledger_item
+from files_source.scope import marks, version_hints
 from files_source.spool import Spool
-from files_source.versions import ROW_VERSION, SNAPSHOTS, VERSIONS, snapshot, versions
+from files_source.versions import SNAPSHOTS, VERSIONS, snapshot, versions
 
 _POLL: Final = 0.01
 """Seconds between two looks at whether the listings are over."""
 
 
-def every_file(extraction: Extraction) -> Iterator[object]:
+def every_file(extraction: Extraction) -> Generator[object, None, None]:
     """Yield every file of each account whose listing is complete.
 
     Raises:
@@ -57,10 +58,12 @@ def every_file(extraction: Extraction) -> Iterator[object]:
             notes.note(attempt.account, scan.borders, server=scan.client.account.server, purpose=scan.purpose)
             found = _missed(attempt.account, spool, held.get(attempt.account), run.pipeline)
             extraction.amend(attempt.account, missed=found)
+        hints: Any = None
         if run.pipeline is None or keeps_versions(run.pipeline):
-            names = [attempt.account for attempt, _ in complete]
-            hints = run.pipeline and _version_hints(names, extraction.purpose, run.pipeline)
             tables = chain.from_iterable(versions(spool) for _, spool in complete)
+            if run.pipeline is not None:
+                hints = version_hints(run.pipeline, of_purpose=extraction.purpose is not None)
+                tables = chain([marks([attempt.account for attempt, _ in complete], extraction.purpose)], tables)
             none = VERSIONS.empty_table()
         else:
             hints = dlt.mark.make_hints(
@@ -74,7 +77,7 @@ def every_file(extraction: Extraction) -> Iterator[object]:
     yield from ledger_beside(extraction, run)
 
 
-def what_was_done(extraction: Extraction) -> Iterator[object]:
+def what_was_done(extraction: Extraction) -> Generator[object, None, None]:
     """Yield a row of the ledger for each account, once all of their listings have ended."""
     run = Run.current()
     while run.selected & {FILES_TABLE, HISTORY_TABLE} and extraction.over != run.load_id:
@@ -95,30 +98,6 @@ def _scan(client: FilesClient, *, extraction: Extraction, known: Borders, on_pag
         known=known[client.account.name],
         on_page=on_page,
     )
-
-
-def _version_hints(accounts: list[str], purpose: str | None, pipeline: dlt.Pipeline) -> Any:
-    """Return how dlt keeps the history of some accounts: what it holds of others is left alone."""
-    literal = _literals(pipeline)
-    scope = f"account IN ({', '.join(map(literal, accounts))})"
-    if purpose is not None:
-        scope += f" AND purpose = {literal(purpose)}"
-    return dlt.mark.make_hints(
-        table_name=HISTORY_TABLE,
-        write_disposition={
-            "disposition": "merge",
-            "strategy": "scd2",
-            "row_version_column_name": ROW_VERSION,
-            "destination_scope": scope,
-        },
-        columns=described(VERSIONS),
-    )
-
-
-def _literals(pipeline: dlt.Pipeline) -> Callable[[str], str]:
-    """Return how the destination spells a text in a condition; dlt takes braces in that for its own."""
-    escape = cast(Any, pipeline.destination).capabilities().escape_literal
-    return lambda text: str(escape(text)).replace("{", "{{").replace("}", "}}")
 
 
 def _held(extraction: Extraction, pipeline: dlt.Pipeline) -> Accounts:

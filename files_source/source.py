@@ -17,6 +17,7 @@ from files_source.attempts import OnScan
 from files_source.client import FilesClient
 from files_source.errors import ConfigError
 from files_source.extraction import Extraction
+from files_source.handover import handed_over
 from files_source.holdings import FILES_TABLE, HISTORY_TABLE, SCANS_TABLE, SOURCE
 from files_source.ledger import SCANS
 from files_source.listing import MAX_LIMIT, check_purpose
@@ -157,15 +158,15 @@ def openai_files(
         columns=described(FILES),
     )
     def files(created_at: Cursor = _cursor(created_at)) -> Iterator[object]:  # noqa: B008 - dlt reads the default as a declaration
-        yield from new_files(extraction, created_at)
+        yield from handed_over(new_files(extraction, created_at))
 
     @dlt.resource(name=HISTORY_TABLE, spec=_Nothing)
     def files_history() -> Iterator[object]:
-        yield from every_file(extraction)
+        yield from handed_over(every_file(extraction))
 
     @dlt.resource(name=SCANS_TABLE, spec=_Nothing, primary_key=SCAN_KEY, columns=described(SCANS))
     def scans() -> Iterator[object]:
-        yield from what_was_done(extraction)
+        yield from handed_over(what_was_done(extraction))
 
     return (files_history if history else files), scans
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
@@ -18,12 +18,18 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from polars.io.plugins import register_io_source
 
+from files_source.deletions import DELETIONS
 from files_source.errors import ConfigError, FilesSourceError, LoadError, excerpt
+from files_source.ledger import SCANS
+from files_source.pending import PENDING
 from files_source.places import DATASET, HELD, AnyPlace, named, place_of
 from files_source.schema import FILES
+from files_source.storable import MARK, limits_of, original
+from files_source.versions import SNAPSHOTS, VERSIONS
 
 if TYPE_CHECKING:
     from dlt.common.destination.client import JobClientBase
+    from dlt.common.normalizers.naming import NamingConvention
     from dlt.destinations.sql_client import SqlClientBase
 
 Read = Callable[[str], pl.LazyFrame | None]
@@ -34,8 +40,14 @@ LOAD: Final = r"(\d+\.\d+)\.[^/]*$"
 
 _BOOKKEEPING: Final = ("_dlt_load_id", "_dlt_id")
 _INSTANT: Final = pl.Datetime("us", "UTC")
-_TYPES: Final = dict(cast(pl.DataFrame, pl.from_arrow(FILES.empty_table())).schema)
+_TYPES: Final = {
+    name: kind
+    for schema in (FILES, SCANS, DELETIONS, PENDING, SNAPSHOTS, VERSIONS)
+    for name, kind in cast(pl.DataFrame, pl.from_arrow(schema.empty_table())).schema.items()
+} | dict.fromkeys(("_dlt_valid_from", "_dlt_valid_to"), pl.Datetime("us", "UTC"))
 _AT_ONCE: Final = 8
+_ROWS: Final = 20_000
+"""How many rows of a query are Python objects at once."""
 _HELD_HERE: Final = "different configuration than existing connections"
 """How DuckDB says that another process, or this one, has a database open for writing."""
 
@@ -86,7 +98,7 @@ def _elsewhere(place: str) -> Iterator[Read]:
             dataset = dlt.dataset(destination, DATASET, schema=dlt.Schema(DATASET))
             client = dataset.destination_client
         with client:
-            yield cache(_reader(place, client))
+            yield cache(reader(place, client))
     except FilesSourceError:
         raise
     except ConfigurationException as failed:
@@ -95,14 +107,19 @@ def _elsewhere(place: str) -> Iterator[Read]:
         raise _unreadable(place, failed) from failed
 
 
-def _reader(place: str, client: JobClientBase) -> Read:
+def reader(place: str, client: JobClientBase) -> Read:
+    """Return what reads tables by a destination's client, which is open.
+
+    Raises:
+        ConfigError: dlt has no SQL for it.
+    """
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient  # noqa: PLC0415 - imported by then
     from dlt.destinations.sql_client import WithSqlClient  # noqa: PLC0415
 
     if isinstance(client, FilesystemClient):
         return partial(_parquet, client.fs_client, client.dataset_path.rstrip("/"))
     if isinstance(client, WithSqlClient):
-        return partial(_rows, client.sql_client)
+        return partial(_rows, client.sql_client, client.schema.naming)
     raise ConfigError(f"{place} cannot be read back: dlt has no SQL for it")
 
 
@@ -161,22 +178,48 @@ def _by_load(files: AbstractFileSystem, folder: str, suffix: str) -> dict[str, l
     return loads
 
 
-def _rows(client: SqlClientBase[Any], table: str) -> pl.LazyFrame | None:
+def _rows(client: SqlClientBase[Any], naming: NamingConvention, table: str) -> pl.LazyFrame | None:
     from dlt.destinations.exceptions import DatabaseUndefinedRelation  # noqa: PLC0415 - imported by then
 
+    if naming.normalize_table_identifier(table) != table:  # dlt cannot have made it
+        return None
     query = f"SELECT * FROM {client.make_qualified_table_name(table)}"
     try:
         with client.execute_query(query) as cursor:
-            names = [str(column[0]).lower() for column in cursor.description]
-            rows = pl.DataFrame(cursor.fetchall(), schema=names, orient="row", infer_schema_length=None)
+            names = [name.lower() for name in cursor.columns_schema]
+            parts = [_typed(names, rows) for rows in cursor.iter_fetch(_ROWS)]
     except DatabaseUndefinedRelation:
         return None
-    in_utc = rows.with_columns(
-        cs.datetime(time_zone=None).dt.replace_time_zone("UTC").cast(_INSTANT),
-        cs.datetime(time_zone="*").dt.convert_time_zone("UTC").cast(_INSTANT),
+    rows = pl.concat([_typed(names, []), *parts], how="vertical_relaxed")
+    if limits_of(client.capabilities.sqlglot_dialect) is not None:
+        rows = _original(rows)
+    return _without_bookkeeping(rows.lazy())
+
+
+def _typed(names: Sequence[str], rows: Sequence[Sequence[object]]) -> pl.DataFrame:
+    """Return rows with the types of our tables, whatever a client makes of them: SQLite gives text and numbers."""
+    found = pl.DataFrame(list(map(tuple, rows)), schema=names, orient="row", infer_schema_length=None)
+    return found.with_columns(_as(_TYPES[name], name, kind) for name, kind in found.schema.items() if name in _TYPES)
+
+
+def _as(wanted: pl.DataType, name: str, kind: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if wanted == _INSTANT and kind == pl.String:
+        return column.str.to_datetime(time_unit="us", time_zone="UTC")
+    if isinstance(kind, pl.Datetime) and kind.time_zone is None:
+        return column.dt.replace_time_zone("UTC").cast(wanted)
+    return column.cast(wanted)
+
+
+def _original(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with the values as they were before `storable` has put them into another form."""
+    marked = [name for name in rows.select(cs.string()).columns if rows[name].str.starts_with(MARK).any()]
+    return rows.with_columns(
+        pl.when(pl.col(name).str.starts_with(MARK))
+        .then(pl.col(name).map_elements(original, return_dtype=pl.String))
+        .otherwise(pl.col(name))
+        for name in marked
     )
-    typed = in_utc.with_columns(pl.col(name).cast(_TYPES[name]) for name in names if name in _TYPES)
-    return _without_bookkeeping(typed.lazy())
 
 
 def _without_bookkeeping(rows: pl.LazyFrame) -> pl.LazyFrame:
