@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from importlib import import_module
-from typing import Final, cast
+from typing import Final
 
 import dlt
 import pyarrow as pa
-from dlt.common.pipeline import current_pipeline
 from dlt.extract.items import DataItemWithMeta
 
+from files_source.dlt_run import Run
 from files_source.storable import Limits, limits_of, storable
 
 _TYPES: Final = {
@@ -25,7 +25,7 @@ _TYPES: Final = {
 
 def handed_over(items: Generator[object, None, None]) -> Iterator[object]:
     """Yield what a resource yields, with values as the destination of the running pipeline can hold them."""
-    pipeline = cast("dlt.Pipeline | None", current_pipeline())
+    pipeline = Run.current().pipeline
     limits = None if pipeline is None or pipeline.destination is None else prepared(pipeline)
     with closing(items):
         for item in items:
