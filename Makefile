@@ -6,7 +6,7 @@ DEVELOPED := $(VENV)/.developed
 BENCHED := $(VENV)-bench/.benched
 BENCH = $(VENV)-bench/bin/python -m tests.benchmarks.runner
 
-.PHONY: help demo test lint format unit readme model faults crash fuzz queries bench bench-small audit wheel pythons clean report-check
+.PHONY: help demo test lint format unit readme model faults crash engines fuzz queries bench bench-small audit wheel pythons clean report-check
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -51,6 +51,11 @@ fuzz: $(DEVELOPED) ## Decode 100,000 mutated pages and more
 
 queries: $(DEVELOPED) ## Try 3,000 queries of lazy frames against the whole frame
 	QUERY_EXAMPLES=1000 $(BIN)/python -m pytest -n auto --timeout=3600 tests/test_queries.py
+
+engines: $(DEVELOPED) ## Load into MariaDB too, besides DuckDB, SQLite and PostgreSQL; needs Debian's mariadb-server
+	@command -v mariadbd >/dev/null || { echo "make engines needs MariaDB: apt-get install mariadb-server"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .pins.txt pymysql
+	ENGINES=mariadb $(BIN)/python -m pytest -n auto tests/test_engines*.py
 
 crash: $(DEVELOPED) ## Kill 100 runs and more at moments spread over all they do, and run again
 	CRASH_KILLS=25 $(BIN)/python -m pytest -n auto tests/test_crash.py tests/test_cleanup_stopped.py

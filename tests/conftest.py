@@ -13,6 +13,15 @@ from files_source.accounts import Account
 from files_source.client import FilesClient
 from files_source.emulator import Clock, Emulator
 from tests.commands import Ended, run
+from tests.engines import (  # noqa: F401 - fixtures
+    duck,
+    engine,
+    mariadb,
+    mariadb_server,
+    postgres,
+    postgres_server,
+    sqlite,
+)
 
 NOW = 1_700_000_000
 """What the emulator's clock shows when a test begins: 14 November 2023, in Unix seconds, before any real one."""
