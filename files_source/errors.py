@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import json
 from codecs import getincrementaldecoder
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Self
+
+from files_source.redaction import redacted
 
 OUT_OF_QUOTA: Final = "insufficient_quota"
 """The code of the 429 that no wait cures."""
@@ -33,7 +35,13 @@ _HINTS: Final = {
 
 
 class FilesSourceError(Exception):
-    """Base of every error that this package raises on purpose; as text it is one line, safe to print."""
+    """Base of every error that this package raises on purpose; as text it is one line, safe to print.
+
+    What looks like a password in it, such as one in a URL, is left out when it is made: no log can show it.
+    """
+
+    def __init__(self, *about: object) -> None:
+        super().__init__(*(redacted(part) if isinstance(part, str) else part for part in about))
 
     def __str__(self) -> str:
         return _printable(super().__str__())
@@ -184,9 +192,19 @@ class Fault:
         )
 
 
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it was made of, the first cause last."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or following.__context__
+
+
 def excerpt(text: bytes | str) -> str:
     """Return the beginning of what a server sent, on one line and safe to print."""
-    sent = text.encode(errors="replace") if isinstance(text, str) else text
+    sent = redacted(text).encode(errors="replace") if isinstance(text, str) else text
     whole = len(sent) <= _SHOWN
     line = _printable(getincrementaldecoder("utf-8")("replace").decode(sent[:_SHOWN], final=whole))
     return line if whole else f"{line}..."

@@ -21,6 +21,7 @@ from polars.io.plugins import register_io_source
 from files_source.errors import ConfigError, FilesSourceError, LoadError, excerpt
 from files_source.places import DATASET, HELD, place_of
 from files_source.schema import FILES
+from files_source.stopping import hearing_interrupted_queries
 
 if TYPE_CHECKING:
     from dlt.common.destination.client import JobClientBase
@@ -40,13 +41,19 @@ _HELD_HERE: Final = "different configuration than existing connections"
 """How DuckDB says that another process, or this one, has a database open for writing."""
 
 
-def opened(place: str) -> AbstractContextManager[Read]:
+@contextmanager
+def opened(place: str) -> Iterator[Read]:
     """Give what reads tables of a place, as `read_table` takes it. They are collected while it is open.
 
     Raises:
         ConfigError: the place is not there.
         LoadError: it cannot be read.
     """
+    with hearing_interrupted_queries(), _opened(place) as read:
+        yield read
+
+
+def _opened(place: str) -> AbstractContextManager[Read]:
     found = place_of(place)
     if found.kind == "database":
         return _database(Path(found.address))

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from files_source.accounts import Account
 from files_source.client import FilesClient
 from files_source.destinations import Target, target
-from files_source.errors import AccountsError, ConfigError, FilesSourceError, LoadError, excerpt
+from files_source.errors import AccountsError, ConfigError, FilesSourceError, LoadError, causes, excerpt
 from files_source.holdings import (
     FILES_TABLE,
     SCANS_TABLE,
@@ -34,6 +34,7 @@ from files_source.ledger import ScanRecord
 from files_source.places import DATASET, HELD
 from files_source.progress import OnPage
 from files_source.source import openai_files
+from files_source.stopping import hearing_interrupted_queries
 
 PIPELINE: Final = "openai_files"
 DATABASE: Final = "inventory.duckdb"
@@ -148,7 +149,7 @@ def sync(
         try:
             pipeline.run(source)
         except PipelineStepFailed as failed:
-            if any(isinstance(cause, FilesSourceError) for cause in _causes(failed)):  # not Ctrl-C, nor a full disk
+            if any(isinstance(cause, FilesSourceError) for cause in causes(failed)):  # not Ctrl-C, nor a full disk
                 with suppress(DltException, OSError, duckdb.Error):  # the listing's own failure is the one to tell
                     pipeline.run(source.with_resources(SCANS_TABLE))
             raise
@@ -181,7 +182,7 @@ def opened(place: Target, *, after_failure: str = _LISTED_AGAIN) -> Iterator[tup
         ConfigError: the place is not configured, or needs a package.
         LoadError: another run into it is going on, it cannot be opened, or it did not take the rows.
     """
-    with _one_clear_error(place, after_failure), _alone(place):
+    with hearing_interrupted_queries(), _one_clear_error(place, after_failure), _alone(place):
         pipeline = dlt.pipeline(
             PIPELINE,
             pipelines_dir=str(place.working_folder),
@@ -222,19 +223,19 @@ def _one_clear_error(place: Target, after_failure: str) -> Iterator[None]:
             f"{place.name} needs the package {failed.name}, which is not installed: pip install 'dlt[{place.name}]'"
         ) from None
     except (DltException, OSError, duckdb.Error) as failed:
-        causes = list(_causes(failed))
-        for cause in causes:
+        chain = list(causes(failed))
+        for cause in chain:
             if isinstance(cause, FilesSourceError | KeyboardInterrupt):
                 raise cause from None
-        if held := HELD.search(str(causes[-1])):
+        if held := HELD.search(str(chain[-1])):
             raise LoadError(
                 f"{place.name} is open in another program (PID {held[1]}): close it there and run this again"
             ) from failed
         step = failed.step if isinstance(failed, PipelineStepFailed) else "sync"
-        reason = excerpt(" ".join(str(causes[-1]).split()))
-        if any(isinstance(cause, ConfigurationException) for cause in causes):
+        reason = excerpt(" ".join(str(chain[-1]).split()))
+        if any(isinstance(cause, ConfigurationException) for cause in chain):
             raise ConfigError(f"{place.name} is not configured as dlt needs it: {reason}") from None
-        if step != "load" and any(isinstance(cause, OSError) and cause.errno in _NO_ROOM for cause in causes):
+        if step != "load" and any(isinstance(cause, OSError) and cause.errno in _NO_ROOM for cause in chain):
             raise LoadError(
                 f"the rows for {place.name} cannot be kept on their way: {reason}; make room in {gettempdir()} and "
                 f"{place.working_folder} (TMPDIR and DLT_DATA_DIR name others), and run again"
@@ -244,14 +245,3 @@ def _one_clear_error(place: Target, after_failure: str) -> Iterator[None]:
         raise LoadError(
             f"{place.name} did not take the rows ({step}): {reason}; what it held is still there, and {after_failure}"
         ) from failed
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it was made of, the first cause last."""
-    seen: set[int] = set()
-    following: BaseException | None = error
-    while following is not None and id(following) not in seen:
-        seen.add(id(following))
-        yield following
-        inner = following.exception if isinstance(following, PipelineStepFailed) else None
-        following = inner or following.__cause__ or following.__context__

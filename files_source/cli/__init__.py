@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
     os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")  # an error is one line of ours, not dlt's log
+    os.environ.setdefault("RUNTIME__INTERCEPT_SIGNALS", "false")  # dlt forgets a signal that comes near a load's end
     sys.exit(status_of(lambda: _run(given)))
 
 
