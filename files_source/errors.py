@@ -29,9 +29,15 @@ _SHOWN: Final = 200
 _HINTS: Final = {
     401: "check the API key (OPENAI_API_KEY) and that it belongs to this server",
     403: "the key is not allowed to do this: check its permissions, organization and project",
-    404: "check the id, and that the base URL ends where the server's API begins, usually in /v1",
     429: "the server limits requests: try again later, or with more --max-retries",
+    501: "this server does not offer it",
+    **dict.fromkeys((500, 502, 503, 504), "the server failed: try again later, or ask whoever runs it"),
 }
+
+
+_NOT_FOUND: Final = 404
+_NO_API: Final = "check that the base URL ends where the server's API begins, usually in /v1"
+_NO_FILE: Final = "check the id, and that the file belongs to this key's project"
 
 
 class FilesSourceError(Exception):
@@ -88,16 +94,22 @@ class ApiError(FilesSourceError):
         self.location = location
 
     def __str__(self) -> str:
-        parts = [f"{self.asked} answered {self.status}: {self.reason}"]
+        parts = [f"{self.asked} answered {self.status}: {self.reason.rstrip('.')}"]
         if self.request_id:
             parts.append(f"request {self.request_id}")
         if self.location:
             parts.append(f"redirects are not followed: if {self.location} is the same API, set the base URL to it")
         elif self.code == OUT_OF_QUOTA:
             parts.append("no retry cures this: check the account's plan and billing")
-        elif self.status in _HINTS:
-            parts.append(_HINTS[self.status])
+        elif hint := self._hint():
+            parts.append(hint)
         return _printable("; ".join(parts))
+
+    def _hint(self) -> str | None:
+        if self.status != _NOT_FOUND:
+            return _HINTS.get(self.status)
+        is_listing = self.asked.partition("?")[0].endswith("/files")
+        return _NO_API if is_listing else _NO_FILE
 
 
 class DecodeError(FilesSourceError):

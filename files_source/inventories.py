@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from files_source.client import FilesClient
 from files_source.history import checked_at
+from files_source.places import place_of
 from files_source.progress import OnPage
 from files_source.scan import Scan
 from files_source.schema import FILES
@@ -53,7 +54,7 @@ def stored(place: str, *, purpose: str | None = None) -> Inventory:
         scans = read("scans")
         checked = None if scans is None else checked_at(files, scans.collect(), purpose=purpose).item()
     basis: Basis = "files" if checked is None else "history"
-    return Inventory(files=files, place=place, basis=basis, purpose=purpose, checked_at=checked)
+    return Inventory(files=files, place=place_of(place).name, basis=basis, purpose=purpose, checked_at=checked)
 
 
 def listed(client: FilesClient, *, purpose: str | None = None, on_page: OnPage | None = None) -> Inventory:

@@ -18,8 +18,9 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from polars.io.plugins import register_io_source
 
-from files_source.errors import ConfigError, FilesSourceError, LoadError, excerpt
+from files_source.errors import ConfigError, FilesSourceError, LoadError, causes, excerpt
 from files_source.places import DATASET, HELD, place_of
+from files_source.redaction import redacted
 from files_source.schema import FILES
 from files_source.stopping import hearing_interrupted_queries
 
@@ -81,10 +82,10 @@ def _elsewhere(place: str) -> Iterator[Read]:
     """Open a place that dlt knows how to reach, with the credentials that a run into it would find."""
     import dlt  # noqa: PLC0415 - takes a second, which a database or folder need not wait for
     from dlt.common.configuration.container import Container  # noqa: PLC0415
-    from dlt.common.configuration.exceptions import ConfigurationException  # noqa: PLC0415
     from dlt.common.configuration.specs.config_section_context import ConfigSectionContext  # noqa: PLC0415
 
     from files_source.destinations import target  # noqa: PLC0415 - imports dlt
+    from files_source.failures import configuration_error  # noqa: PLC0415
 
     destination = target(place).destination
     try:
@@ -95,9 +96,12 @@ def _elsewhere(place: str) -> Iterator[Read]:
             yield cache(_reader(place, client))
     except FilesSourceError:
         raise
-    except ConfigurationException as failed:
-        raise ConfigError(f"{place} is not configured as dlt needs it: {_line(failed)}") from None
     except Exception as failed:  # each destination raises what its own library does
+        chain = list(causes(failed))
+        if unusable := configuration_error(place_of(place).name, destination, chain):
+            raise unusable from None
+        if any(redacted(str(cause)) != str(cause) for cause in chain):
+            raise _unreadable(place, failed) from None  # whose text would show a password in the traceback
         raise _unreadable(place, failed) from failed
 
 
@@ -202,7 +206,7 @@ def _unreadable(place: str, failed: Exception) -> LoadError:
         return LoadError(f"{place} is open in another program (PID {held[1]}): close it there and read again")
     if _HELD_HERE in str(failed):
         return LoadError(f"{place} is open for writing in this program: close it and read again")
-    return LoadError(f"{place} cannot be read: {_line(failed)}; see to it, and read again")
+    return LoadError(f"{place} cannot be read: {_line(failed)}; fix this and read again")
 
 
 def _line(failed: Exception) -> str:

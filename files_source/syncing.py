@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from tempfile import gettempdir
+from pathlib import Path
 from typing import Any, Final
 
 import dlt
 import duckdb
-from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.exceptions import DltException
 from dlt.pipeline.exceptions import PipelineStepFailed
 from filelock import FileLock, Timeout
@@ -21,7 +19,8 @@ from filelock import FileLock, Timeout
 from files_source.accounts import Account
 from files_source.client import FilesClient
 from files_source.destinations import Target, target
-from files_source.errors import AccountsError, ConfigError, FilesSourceError, LoadError, causes, excerpt
+from files_source.errors import AccountsError, FilesSourceError, LoadError, causes
+from files_source.failures import no_working_folder, one_clear_error
 from files_source.holdings import (
     FILES_TABLE,
     SCANS_TABLE,
@@ -31,7 +30,7 @@ from files_source.holdings import (
     remove_leftovers,
 )
 from files_source.ledger import ScanRecord
-from files_source.places import DATASET, HELD
+from files_source.places import DATASET
 from files_source.progress import OnPage
 from files_source.source import openai_files
 from files_source.stopping import hearing_interrupted_queries
@@ -41,7 +40,6 @@ DATABASE: Final = "inventory.duckdb"
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 _LISTED_AGAIN: Final = "the next run lists and loads them again"
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +180,7 @@ def opened(place: Target, *, after_failure: str = _LISTED_AGAIN) -> Iterator[tup
         ConfigError: the place is not configured, or needs a package.
         LoadError: another run into it is going on, it cannot be opened, or it did not take the rows.
     """
-    with hearing_interrupted_queries(), _one_clear_error(place, after_failure), _alone(place):
+    with hearing_interrupted_queries(), one_clear_error(place, after_failure), _alone(place):
         pipeline = dlt.pipeline(
             PIPELINE,
             pipelines_dir=str(place.working_folder),
@@ -200,48 +198,27 @@ def _alone(place: Target) -> Iterator[None]:
     """Keep other runs of this machine out of a place.
 
     Raises:
-        LoadError: one is going on.
+        LoadError: one is going on, or that cannot be told.
     """
-    place.working_folder.mkdir(parents=True, exist_ok=True)
-    locks = [place.working_folder / "lock", *filter(None, [place.lock])]
     try:
-        with ExitStack() as held:
-            for lock in locks:
-                held.enter_context(FileLock(lock, timeout=0))
-            yield
-    except Timeout:
-        raise LoadError(f"another run into {place.name} is going on: wait for its end, and run again") from None
-
-
-@contextmanager
-def _one_clear_error(place: Target, after_failure: str) -> Iterator[None]:
-    """Turn what dlt wraps around a failure back into the failure."""
-    try:
+        place.working_folder.mkdir(parents=True, exist_ok=True)
+        own = _locked(place.working_folder / "lock", place)
+    except OSError as error:
+        raise no_working_folder(place, error.strerror or str(error)) from error
+    with own, nullcontext() if place.lock is None else _locked(place.lock, place):
         yield
-    except ImportError as failed:
-        raise ConfigError(
-            f"{place.name} needs the package {failed.name}, which is not installed: pip install 'dlt[{place.name}]'"
-        ) from None
-    except (DltException, OSError, duckdb.Error) as failed:
-        chain = list(causes(failed))
-        for cause in chain:
-            if isinstance(cause, FilesSourceError | KeyboardInterrupt):
-                raise cause from None
-        if held := HELD.search(str(chain[-1])):
+
+
+def _locked(path: Path, place: Target) -> FileLock:
+    """Return a lock that is held."""
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        if not path.exists():  # how a folder behaves that takes no files, such as /proc
             raise LoadError(
-                f"{place.name} is open in another program (PID {held[1]}): close it there and run this again"
-            ) from failed
-        step = failed.step if isinstance(failed, PipelineStepFailed) else "sync"
-        reason = excerpt(" ".join(str(chain[-1]).split()))
-        if any(isinstance(cause, ConfigurationException) for cause in chain):
-            raise ConfigError(f"{place.name} is not configured as dlt needs it: {reason}") from None
-        if step != "load" and any(isinstance(cause, OSError) and cause.errno in _NO_ROOM for cause in chain):
-            raise LoadError(
-                f"the rows for {place.name} cannot be kept on their way: {reason}; make room in {gettempdir()} and "
-                f"{place.working_folder} (TMPDIR and DLT_DATA_DIR name others), and run again"
-            ) from failed
-        if step == "sync":
-            raise LoadError(f"{place.name} cannot be opened: {reason}; see to it, and run again") from failed
-        raise LoadError(
-            f"{place.name} did not take the rows ({step}): {reason}; what it held is still there, and {after_failure}"
-        ) from failed
+                f"{place.name} cannot be opened: {path.parent} takes no new file, such as the lock {path.name}; give "
+                "another place"
+            ) from None
+        raise LoadError(f"another run into {place.name} is going on: wait for its end, and run again") from None
+    return lock
