@@ -102,7 +102,9 @@ def sync(
     """Load the files that *to* lacks into it, and return what was done.
 
     Args:
-        to: `PATH.duckdb`, `DIR/`, `parquet:URL` or the name of a dlt destination.
+        to: `PATH.duckdb`, `DIR/`, `parquet:URL`, a database's URL (`postgresql://...`, `sqlite:///PATH`) or
+            the name of a dlt destination. A password that a URL leaves out comes from the environment,
+            which is its place: a command line can be read by others, and is kept.
         purpose: only files of this purpose.
         since: only files created at or after this time.
         until: only files created before this time.
