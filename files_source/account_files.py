@@ -16,6 +16,8 @@ from files_source.errors import ConfigError
 
 _KNOWN: Final = ("api_key", "api_key_env", "base_url", "organization", "project", "headers", "query", "authentication")
 _PASTED_KEY: Final = re.compile(r"\s*sk-.{20,}", re.DOTALL)
+_VARIABLE: Final = re.compile(r"[A-Z]{1,15}[0-9]{0,3}(?:_(?:[A-Z]{1,15}[0-9]{0,3}|[0-9]{1,3})){0,8}")
+"""What is surely a variable's name: words in capitals. A key has letters and digits that alternate, or more of them."""
 _HINT: Final = "is each text in quotation marks, and each name there once?"
 _PLACE: Final = re.compile(r"\(at ([a-z0-9, ]+)\)$")
 
@@ -119,7 +121,9 @@ def _key(table: Mapping[str, object], where: str) -> str | None:
         raise ConfigError(f"{where} has both api_key and api_key_env: leave one of them out")
     variable = _text(table, "api_key_env", where) or ""
     key = os.environ.get(variable, "").strip() if variable.isascii() else ""
-    if not key:  # what stands there may be the key itself: it is not shown
+    if not key:  # what stands there may be the key itself: it is shown only where it cannot be one
+        if _VARIABLE.fullmatch(variable):
+            raise ConfigError(f"api_key_env of {where} names {variable}, which is not set or empty: set it to the key")
         raise ConfigError(
             f"api_key_env of {where} names no variable that is set: it takes a variable's name, api_key the key itself"
         )

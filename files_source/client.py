@@ -14,7 +14,7 @@ import httpx
 import msgspec
 from httpx_retries import RetryTransport
 
-from files_source.accounts import Account
+from files_source.accounts import Account, proxy_to
 from files_source.asking import Refused
 from files_source.bodies import ENCODING, MAX_BODY
 from files_source.decoding import Page, decode_page
@@ -281,7 +281,7 @@ class FilesClient:
         try:
             yield
         except httpx.HTTPError as error:
-            what, advice = what_failed(error)
+            what, advice = what_failed(error, proxy=proxy_to(self.account.base_url))
             if doubt and not isinstance(error, (*NEVER_ARRIVED, httpx.ProxyError)):
                 advice = doubt
             raise TransportError(f"{asked} {self.account.redact(what)}{advice}") from None

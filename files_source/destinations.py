@@ -19,7 +19,9 @@ from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from fsspec.registry import known_implementations
 
 from files_source.errors import ConfigError
-from files_source.places import DATASET, AnyPlace, named, place_of
+from files_source.places import DATASET, AnyPlace, Place, named, place_of
+from files_source.redaction import without_secrets
+from files_source.servers import server
 
 _AT_ONCE: Final = "insert-from-staging"
 """How dlt replaces a table in one transaction. By default it empties the table first, which a run that dies leaves."""
@@ -65,15 +67,30 @@ def target(to: AnyPlace) -> Target:
         return _lake(place.address, place.folder)
     if place.kind == "database":
         return _database(Path(place.address))
+    if place.kind == "server":
+        return _server(place)
     try:
         destination = cast(Destination[Any, Any], Destination.from_reference(to))
         if _AT_ONCE in (destination.capabilities().supported_replace_strategies or ()):
             destination = cast(Destination[Any, Any], Destination.from_reference(to, replace_strategy=_AT_ONCE))
     except UnknownDestinationModule:
         raise ConfigError(
-            f"{to!r} is no place: give PATH.duckdb, DIR/ (with the slash), parquet:URL or the name of a dlt destination"
+            f"{to!r} is no place: give PATH.duckdb, DIR/ (with the slash), parquet:URL, a database's URL or the name "
+            "of a dlt destination"
         ) from None
     return Target(destination, to, None, None, _working_folder(f"name {to}"))
+
+
+def _server(place: Place) -> Target:
+    """Return a database behind a URL. Who logs in, and how, is no part of its name and identity."""
+    found = server(place.address)
+    plain = cast(Destination[Any, Any], Destination.from_reference(found.destination))
+    credentials: Any = plain.spec.get_resolvable_fields()["credentials"]
+    given = {"credentials": credentials(found.credentials)}  # of an object, no repr shows the password
+    if _AT_ONCE in (plain.capabilities().supported_replace_strategies or ()):
+        given["replace_strategy"] = _AT_ONCE
+    destination = cast(Destination[Any, Any], Destination.from_reference(found.destination, **given))
+    return Target(destination, place.name, None, None, _working_folder(f"server {found.identity}"))
 
 
 def _database(path: Path) -> Target:
@@ -95,9 +112,9 @@ def _database(path: Path) -> Target:
 def _lake(url: str, folder: Path | None) -> Target:
     if not url:
         raise ConfigError("parquet: needs a folder or a URL behind it")
-    scheme = url.rpartition("://")[0]
+    scheme = url.partition("://")[0] if "://" in url else ""
     if scheme and scheme.split("::")[0] not in known_implementations:
-        raise ConfigError(f"{url} is no place: fsspec knows no {scheme}://")
+        raise ConfigError(f"{url} is no place: neither fsspec nor dlt knows {scheme}://")
     if folder is not None and set(str(folder)) & set("*?["):
         raise ConfigError(f"{url} cannot be loaded into: dlt takes *, ? and [ in a folder's name for a pattern")
     where = url if scheme else str(Path(url).resolve())
@@ -106,9 +123,10 @@ def _lake(url: str, folder: Path | None) -> Target:
         return f'import files_source; print(files_source.read_table({_quoted(url)}, "{table}").head())'
 
     destination = dlt.destinations.filesystem(where)
+    name, identity = without_secrets(url), f"lake {without_secrets(where)}"
     if folder is None:
-        return Target(destination, url, None, None, _working_folder(f"lake {where}"))
-    return Target(destination, url, look, folder / f".{DATASET}.lock", _working_folder(f"lake {where}"))
+        return Target(destination, name, None, None, _working_folder(identity))
+    return Target(destination, url, look, folder / f".{DATASET}.lock", _working_folder(identity))
 
 
 def _python(code: str) -> str:

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import json
 from codecs import getincrementaldecoder
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Self
+
+from files_source.redaction import redacted
 
 OUT_OF_QUOTA: Final = "insufficient_quota"
 """The code of the 429 that no wait cures."""
@@ -27,13 +29,25 @@ _SHOWN: Final = 200
 _HINTS: Final = {
     401: "check the API key (OPENAI_API_KEY) and that it belongs to this server",
     403: "the key is not allowed to do this: check its permissions, organization and project",
-    404: "check the id, and that the base URL ends where the server's API begins, usually in /v1",
     429: "the server limits requests: try again later, or with more --max-retries",
+    501: "this server does not offer it",
+    **dict.fromkeys((500, 502, 503, 504), "the server failed: try again later, or ask whoever runs it"),
 }
 
 
+_NOT_FOUND: Final = 404
+_NO_API: Final = "check that the base URL ends where the server's API begins, usually in /v1"
+_NO_FILE: Final = "check the id, and that the file belongs to this key's project"
+
+
 class FilesSourceError(Exception):
-    """Base of every error that this package raises on purpose; as text it is one line, safe to print."""
+    """Base of every error that this package raises on purpose; as text it is one line, safe to print.
+
+    What looks like a password in it, such as one in a URL, is left out when it is made: no log can show it.
+    """
+
+    def __init__(self, *about: object) -> None:
+        super().__init__(*(redacted(part) if isinstance(part, str) else part for part in about))
 
     def __str__(self) -> str:
         return _printable(super().__str__())
@@ -82,18 +96,22 @@ class ApiError(FilesSourceError):
         self.advice: str | None = None
 
     def __str__(self) -> str:
-        parts = [f"{self.asked} answered {self.status}: {self.reason}"]
+        parts = [f"{self.asked} answered {self.status}: {self.reason.rstrip('.')}"]
         if self.request_id:
             parts.append(f"request {self.request_id}")
         if self.location:
             parts.append(f"redirects are not followed: if {self.location} is the same API, set the base URL to it")
         elif self.code == OUT_OF_QUOTA:
             parts.append("no retry cures this: check the account's plan and billing")
-        elif self.advice:
-            parts.append(self.advice)
-        elif self.status in _HINTS:
-            parts.append(_HINTS[self.status])
+        elif hint := self.advice or self._hint():
+            parts.append(hint)
         return _printable("; ".join(parts))
+
+    def _hint(self) -> str | None:
+        if self.status != _NOT_FOUND:
+            return _HINTS.get(self.status)
+        is_listing = self.asked.partition("?")[0].endswith("/files")
+        return _NO_API if is_listing else _NO_FILE
 
 
 class DecodeError(FilesSourceError):
@@ -188,9 +206,19 @@ class Fault:
         )
 
 
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it was made of, the first cause last."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or following.__context__
+
+
 def excerpt(text: bytes | str) -> str:
     """Return the beginning of what a server sent, on one line and safe to print."""
-    sent = text.encode(errors="replace") if isinstance(text, str) else text
+    sent = redacted(text).encode(errors="replace") if isinstance(text, str) else text
     whole = len(sent) <= _SHOWN
     line = _printable(getincrementaldecoder("utf-8")("replace").decode(sent[:_SHOWN], final=whole))
     return line if whole else f"{line}..."

@@ -32,6 +32,12 @@ def handed_over(items: Generator[object, None, None]) -> Iterator[object]:
             yield item if limits is None else _within(item, limits)
 
 
+def within_limits(rows: pa.Table, pipeline: dlt.Pipeline) -> pa.Table:
+    """Return rows as the destination of a pipeline can hold them."""
+    limits = prepared(pipeline)
+    return rows if limits is None else storable(rows, limits)
+
+
 def prepared(pipeline: dlt.Pipeline) -> Limits | None:
     """Let dlt make the tables so that they hold all that can come, and return what they still cannot hold.
 

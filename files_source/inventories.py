@@ -12,7 +12,7 @@ import pyarrow as pa
 from files_source.client import FilesClient
 from files_source.history import checked_at
 from files_source.listing import MAX_LIMIT
-from files_source.places import AnyPlace, named
+from files_source.places import AnyPlace, place_of
 from files_source.progress import OnPage
 from files_source.scan import Scan
 from files_source.schema import FILES
@@ -49,14 +49,13 @@ def stored(place: AnyPlace, *, purpose: str | None = None) -> Inventory:
         ConfigError: the place is not there, or holds no files.
         LoadError: it cannot be read.
     """
-    place = named(place)
     with opened(place) as read:
         known = known_files(place, read)
         files = (known if purpose is None else known.filter(pl.col("purpose") == purpose)).collect()
         scans = read("scans")
         checked = None if scans is None else checked_at(files, scans.collect(), purpose=purpose).item()
     basis: Basis = "files" if checked is None else "history"
-    return Inventory(files=files, place=place, basis=basis, purpose=purpose, checked_at=checked)
+    return Inventory(files=files, place=place_of(place).name, basis=basis, purpose=purpose, checked_at=checked)
 
 
 def listed(

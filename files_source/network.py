@@ -19,6 +19,7 @@ import httpx
 from files_source.accounts import proxy_to
 from files_source.bodies import beginning, limited, unpacked
 from files_source.errors import ConfigError, excerpt
+from files_source.redaction import without_secrets
 
 
 def route(base_url: str, ca_bundle: str | Path | None) -> httpx.HTTPTransport:
@@ -49,16 +50,23 @@ def _trusted(ca_bundle: str | Path | None) -> ssl.SSLContext:
     return context
 
 
-def what_failed(error: httpx.HTTPError) -> tuple[str, str]:
-    """Return what went wrong, and what helps."""
+def what_failed(error: httpx.HTTPError, *, proxy: str | None = None) -> tuple[str, str]:
+    """Return what went wrong, and what helps.
+
+    Args:
+        proxy: what the request went through, if anything.
+    """
+    through = "" if proxy is None else f" {without_secrets(proxy)}"
     reason = excerpt(str(error).rstrip(".") or type(error).__name__)
     match error:
         case httpx.ConnectError() if is_untrusted(error):
             return f"met a certificate that is not trusted: {reason}", "; name your authority's file with --ca-bundle"
         case httpx.ConnectTimeout() | httpx.ConnectError():
+            if proxy is not None:
+                return f"could not connect through the proxy{through}: {reason}", "; check the network and that proxy"
             return f"could not connect: {reason}", "; check the network, the base URL and the proxy"
         case httpx.ProxyError():
-            return f"could not pass the proxy: {reason}", "; check the proxy that the environment names"
+            return f"could not pass the proxy{through}: {reason}", "; check the proxy that the environment names"
         case httpx.TimeoutException():
             return "gave no answer in time", "; try again, or with a longer --timeout"
         case _:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
 from files_source.errors import ConfigError
+from files_source.redaction import without_secrets
+from files_source.servers import is_server
 
 DATASET: Final = "openai_files"
 """The schema of a database, and the folder of a lake, that holds the tables."""
@@ -20,6 +22,7 @@ _DATABASES: Final = (".duckdb", ".ddb", ".db")
 _PARQUET: Final = "parquet:"
 _LOCAL: Final = "file:///"
 _URL_OF_A_PATH: Final = re.compile(r"(?:[A-Za-z][\w+.-]+:)+/")
+_DUCKDB: Final = "duckdb:///"
 
 AnyPlace = str | os.PathLike[str]
 """What is taken for a place: text, or a path."""
@@ -30,12 +33,18 @@ class Place:
     """A place.
 
     Attributes:
-        kind: a DuckDB database, a folder or URL of Parquet files, or a dlt destination's name.
-        address: the path, URL or name.
+        kind: a DuckDB database, a folder or URL of Parquet files, another database's URL, or a dlt
+            destination's name.
+        address: the path, URL or name; a URL may have a password in it.
     """
 
-    kind: Literal["database", "lake", "name"]
-    address: str
+    kind: Literal["database", "lake", "server", "name"]
+    address: str = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Return the place as it is shown: the address without user, password and tokens."""
+        return without_secrets(self.address)
 
     @property
     def folder(self) -> Path | None:
@@ -47,13 +56,18 @@ class Place:
 def place_of(to: AnyPlace) -> Place:
     """Return the place that *to* names.
 
-    `PATH.duckdb` is a DuckDB database, `DIR/`, `parquet:URL` and any URL are Parquet below that
-    folder, anything else is a dlt destination's name.
+    `PATH.duckdb` is a DuckDB database, `postgresql://...`, `sqlite:///PATH` and the like are the URL of
+    another database, `DIR/`, `parquet:URL` and any other URL are Parquet below that folder, anything else
+    is a dlt destination's name.
 
     Raises:
         ConfigError: as `named` does.
     """
     name = named(to)
+    if name.startswith(_DUCKDB):
+        return Place("database", name.removeprefix(_DUCKDB))
+    if is_server(name):
+        return Place("server", name)
     if name.startswith(_PARQUET) or "://" in name or name.endswith("/") or Path(name).is_dir():
         return Place("lake", name.removeprefix(_PARQUET))
     return Place("database" if Path(name).suffix in _DATABASES else "name", name)

@@ -16,14 +16,13 @@ from files_source.accounts import Account
 from files_source.deletions import DELETIONS, KEY, RECORDED, Deletion, Row, rows, unrecorded
 from files_source.destinations import Target, target
 from files_source.errors import FilesSourceError, JournalError
-from files_source.handover import prepared
+from files_source.handover import within_limits
 from files_source.holdings import DELETIONS_TABLE, PENDING_TABLE, SOURCE, merges
 from files_source.journal import Journal
 from files_source.noting import Notes
 from files_source.pending import PENDING, SETTLED, typed
 from files_source.places import AnyPlace, named
 from files_source.scan_rows import described
-from files_source.storable import storable
 from files_source.stored import opened as opened_for_reading
 from files_source.syncing import opened
 
@@ -162,8 +161,7 @@ class Record:
     def _run(self, table: str, found: pa.Table) -> None:
         assert self._pipeline is not None
         disposition: Any = "merge" if merges(self._pipeline) else "append"
-        limits = prepared(self._pipeline)
-        rows = found if limits is None else storable(found, limits)
+        rows = within_limits(found, self._pipeline)
         resource = dlt.resource(
             [rows], name=table, primary_key=KEY, write_disposition=disposition, columns=_COLUMNS[table]
         )

@@ -38,10 +38,10 @@ def ledger_beside(extraction: Extraction, run: Run) -> Iterator[object]:
     yield dlt.mark.with_hints(ledger(records), hints, create_table_variant=True)
 
 
-def scan_log(records: Sequence[ScanRecord], *, merging: bool) -> DltSource:
+def scan_log(rows: pa.Table, *, merging: bool) -> DltSource:
     """Return rows of the ledger as a source of their own."""
     resource = dlt.resource(
-        [ledger(records)],
+        [rows],
         name=SCANS_TABLE,
         primary_key=SCAN_KEY,
         write_disposition="merge" if merging else "append",

@@ -19,11 +19,13 @@ from fsspec.implementations.local import LocalFileSystem
 from polars.io.plugins import register_io_source
 
 from files_source.deletions import DELETIONS
-from files_source.errors import ConfigError, FilesSourceError, LoadError, excerpt
+from files_source.errors import ConfigError, FilesSourceError, LoadError, causes, excerpt
 from files_source.ledger import SCANS
 from files_source.pending import PENDING
 from files_source.places import DATASET, HELD, AnyPlace, named, place_of
+from files_source.redaction import redacted
 from files_source.schema import FILES
+from files_source.stopping import hearing_interrupted_queries
 from files_source.storable import MARK, limits_of, original
 from files_source.versions import SNAPSHOTS, VERSIONS
 
@@ -52,14 +54,19 @@ _HELD_HERE: Final = "different configuration than existing connections"
 """How DuckDB says that another process, or this one, has a database open for writing."""
 
 
-def opened(place: AnyPlace) -> AbstractContextManager[Read]:
+@contextmanager
+def opened(place: AnyPlace) -> Iterator[Read]:
     """Give what reads tables of a place, as `read_table` takes it. They are collected while it is open.
 
     Raises:
         ConfigError: the place is not there.
         LoadError: it cannot be read.
     """
-    place = named(place)
+    with hearing_interrupted_queries(), _opened(named(place)) as read:
+        yield read
+
+
+def _opened(place: str) -> AbstractContextManager[Read]:
     found = place_of(place)
     if found.kind == "database":
         return _database(Path(found.address))
@@ -87,10 +94,10 @@ def _elsewhere(place: str) -> Iterator[Read]:
     """Open a place that dlt knows how to reach, with the credentials that a run into it would find."""
     import dlt  # noqa: PLC0415 - takes a second, which a database or folder need not wait for
     from dlt.common.configuration.container import Container  # noqa: PLC0415
-    from dlt.common.configuration.exceptions import ConfigurationException  # noqa: PLC0415
     from dlt.common.configuration.specs.config_section_context import ConfigSectionContext  # noqa: PLC0415
 
     from files_source.destinations import target  # noqa: PLC0415 - imports dlt
+    from files_source.failures import configuration_error  # noqa: PLC0415
 
     destination = target(place).destination
     try:
@@ -101,9 +108,12 @@ def _elsewhere(place: str) -> Iterator[Read]:
             yield cache(reader(place, client))
     except FilesSourceError:
         raise
-    except ConfigurationException as failed:
-        raise ConfigError(f"{place} is not configured as dlt needs it: {_line(failed)}") from None
     except Exception as failed:  # each destination raises what its own library does
+        chain = list(causes(failed))
+        if unusable := configuration_error(place_of(place).name, destination, chain):
+            raise unusable from None
+        if any(redacted(str(cause)) != str(cause) for cause in chain):
+            raise _unreadable(place, failed) from None  # whose text would show a password in the traceback
         raise _unreadable(place, failed) from failed
 
 
@@ -239,7 +249,7 @@ def _unreadable(place: str, failed: Exception) -> LoadError:
         return LoadError(f"{place} is open in another program (PID {held[1]}): close it there and read again")
     if _HELD_HERE in str(failed):
         return LoadError(f"{place} is open for writing in this program: close it and read again")
-    return LoadError(f"{place} cannot be read: {_line(failed)}; see to it, and read again")
+    return LoadError(f"{place} cannot be read: {_line(failed)}; fix this and read again")
 
 
 def _line(failed: Exception) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from tempfile import gettempdir
+from pathlib import Path
 from typing import Any, Final
 
 import dlt
 import duckdb
-from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.exceptions import DltException
 from dlt.pipeline.exceptions import PipelineStepFailed
 from filelock import FileLock, Timeout
@@ -21,7 +19,9 @@ from filelock import FileLock, Timeout
 from files_source.accounts import Account
 from files_source.client import FilesClient
 from files_source.destinations import Target, target
-from files_source.errors import AccountsError, ConfigError, FilesSourceError, LoadError, excerpt
+from files_source.errors import AccountsError, LoadError, causes
+from files_source.failures import no_working_folder, one_clear_error
+from files_source.handover import within_limits
 from files_source.holdings import (
     FILES_TABLE,
     discard_pending,
@@ -31,11 +31,12 @@ from files_source.holdings import (
     merges,
     remove_leftovers,
 )
-from files_source.ledger import ScanRecord
-from files_source.places import DATASET, HELD, AnyPlace
+from files_source.ledger import ScanRecord, ledger
+from files_source.places import DATASET, AnyPlace
 from files_source.progress import OnPage
 from files_source.scan_rows import scan_log
 from files_source.source import openai_files
+from files_source.stopping import hearing_interrupted_queries
 from files_source.times import Time, window
 
 PIPELINE: Final = "openai_files"
@@ -43,7 +44,6 @@ DATABASE: Final = "inventory.duckdb"
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 _LISTED_AGAIN: Final = "the next run lists and loads them again"
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +109,9 @@ def sync(
     """Load the files that *to* lacks into it, and return what was done.
 
     Args:
-        to: `PATH.duckdb`, `DIR/`, `parquet:URL`, the name of a dlt destination, or a path; a path
-            without a database's suffix is a folder.
+        to: `PATH.duckdb`, `DIR/`, `parquet:URL`, a database's URL (`postgresql://...`, `sqlite:///PATH`) or
+            the name of a dlt destination. A password that a URL leaves out comes from the environment,
+            which is its place: a command line can be read by others, and is kept.
         purpose: only files of this purpose.
         since: only files created at or after this time: a datetime, a date or ISO 8601 text, in UTC
             where it names no zone, or how long ago, such as `7d`, by this machine's clock.
@@ -179,13 +180,13 @@ def sync(
 
 def _log_failure(pipeline: dlt.Pipeline, records: Sequence[ScanRecord], failed: BaseException) -> None:
     """Load the rows of the ledger of a run that failed or was interrupted: nothing that it listed is loaded."""
-    reason = "interrupted" if any(isinstance(cause, KeyboardInterrupt) for cause in _causes(failed)) else "not loaded"
+    reason = "interrupted" if any(isinstance(cause, KeyboardInterrupt) for cause in causes(failed)) else "not loaded"
     if records and drop_unfinished(pipeline):
         ended = [
             replace(record, rows=0, watermark=None, complete=False, missed=None, error=record.error or reason)
             for record in records
         ]
-        pipeline.run(scan_log(ended, merging=merges(pipeline)))
+        pipeline.run(scan_log(within_limits(ledger(ended), pipeline), merging=merges(pipeline)))
 
 
 @contextmanager
@@ -199,7 +200,7 @@ def opened(place: Target, *, after_failure: str = _LISTED_AGAIN) -> Iterator[tup
         ConfigError: the place is not configured, or needs a package.
         LoadError: another run into it is going on, it cannot be opened, or it did not take the rows.
     """
-    with _one_clear_error(place, after_failure), _alone(place):
+    with hearing_interrupted_queries(), one_clear_error(place, after_failure), _alone(place):
         pipeline = dlt.pipeline(
             PIPELINE,
             pipelines_dir=str(place.working_folder),
@@ -217,59 +218,27 @@ def _alone(place: Target) -> Iterator[None]:
     """Keep other runs of this machine out of a place.
 
     Raises:
-        LoadError: one is going on.
+        LoadError: one is going on, or that cannot be told.
     """
-    place.working_folder.mkdir(parents=True, exist_ok=True)
-    locks = [place.working_folder / "lock", *filter(None, [place.lock])]
     try:
-        with ExitStack() as held:
-            for lock in locks:
-                held.enter_context(FileLock(lock, timeout=0))
-            yield
-    except Timeout:
-        raise LoadError(f"another run into {place.name} is going on: wait for its end, and run again") from None
-
-
-@contextmanager
-def _one_clear_error(place: Target, after_failure: str) -> Iterator[None]:
-    """Turn what dlt wraps around a failure back into the failure."""
-    try:
+        place.working_folder.mkdir(parents=True, exist_ok=True)
+        own = _locked(place.working_folder / "lock", place)
+    except OSError as error:
+        raise no_working_folder(place, error.strerror or str(error)) from error
+    with own, nullcontext() if place.lock is None else _locked(place.lock, place):
         yield
-    except ImportError as failed:
-        raise ConfigError(
-            f"{place.name} needs the package {failed.name}, which is not installed: pip install 'dlt[{place.name}]'"
-        ) from None
-    except (DltException, OSError, duckdb.Error) as failed:
-        causes = list(_causes(failed))
-        for cause in causes:
-            if isinstance(cause, FilesSourceError | KeyboardInterrupt):
-                raise cause from None
-        if held := HELD.search(str(causes[-1])):
-            raise LoadError(
-                f"{place.name} is open in another program (PID {held[1]}): close it there and run this again"
-            ) from failed
-        step = failed.step if isinstance(failed, PipelineStepFailed) else "sync"
-        reason = excerpt(" ".join(str(causes[-1]).split()))
-        if any(isinstance(cause, ConfigurationException) for cause in causes):
-            raise ConfigError(f"{place.name} is not configured as dlt needs it: {reason}") from None
-        if step != "load" and any(isinstance(cause, OSError) and cause.errno in _NO_ROOM for cause in causes):
-            raise LoadError(
-                f"the rows for {place.name} cannot be kept on their way: {reason}; make room in {gettempdir()} and "
-                f"{place.working_folder} (TMPDIR and DLT_DATA_DIR name others), and run again"
-            ) from failed
-        if step == "sync":
-            raise LoadError(f"{place.name} cannot be opened: {reason}; see to it, and run again") from failed
-        raise LoadError(
-            f"{place.name} did not take the rows ({step}): {reason}; what it held is still there, and {after_failure}"
-        ) from failed
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it was made of, the first cause last."""
-    seen: set[int] = set()
-    following: BaseException | None = error
-    while following is not None and id(following) not in seen:
-        seen.add(id(following))
-        yield following
-        inner = following.exception if isinstance(following, PipelineStepFailed) else None
-        following = inner or following.__cause__ or following.__context__
+def _locked(path: Path, place: Target) -> FileLock:
+    """Return a lock that is held."""
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        if not path.exists():  # how a folder behaves that takes no files, such as /proc
+            raise LoadError(
+                f"{place.name} cannot be opened: {path.parent} takes no new file, such as the lock {path.name}; give "
+                "another place"
+            ) from None
+        raise LoadError(f"another run into {place.name} is going on: wait for its end, and run again") from None
+    return lock

@@ -884,10 +884,27 @@ def test_a_proxy_never_sees_the_key(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     assert asked == "CONNECT files.example:443"
     assert KEY not in str(headers)
     assert str(caught.value) == (
-        "GET https://files.example/v1/files/file-1 could not pass the proxy: 403 No tunnels; "
+        "GET https://files.example/v1/files/file-1 could not pass the proxy "
+        f"http://127.0.0.1:{proxy.server_port}: 403 No tunnels; "
         "check the proxy that the environment names"
     )
     assert "hunter2-" not in told(caught.value) + caplog.text
+
+
+def test_a_proxy_that_is_not_there_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch):
+    """The server may be well."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:hunter2@127.0.0.1:1")
+
+    with (
+        FilesClient(Account(base_url="https://files.example/v1", api_key=KEY), max_retries=0) as client,
+        pytest.raises(TransportError) as caught,
+    ):
+        client.get("file-1")
+
+    assert str(caught.value) == (
+        "GET https://files.example/v1/files/file-1 could not connect through the proxy http://127.0.0.1:1: "
+        "[Errno 111] Connection refused; check the network and that proxy"
+    )
 
 
 def test_a_loopback_server_is_reached_past_the_proxy(monkeypatch: pytest.MonkeyPatch):

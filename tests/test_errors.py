@@ -121,13 +121,33 @@ def test_the_request_id_stands_in_the_message():
     [
         pytest.param(401, "check the API key (OPENAI_API_KEY) and that it belongs to this server", id="401"),
         pytest.param(403, "check its permissions, organization and project", id="403"),
-        pytest.param(404, "check the id, and that the base URL ends where the server's API begins", id="404"),
         pytest.param(429, "the server limits requests: try again later", id="429"),
+        pytest.param(500, "the server failed: try again later", id="500"),
+        pytest.param(501, "this server does not offer it", id="501"),
+        pytest.param(503, "the server failed: try again later", id="503"),
     ],
 )
 def test_a_status_with_a_known_cure_names_it(status: int, hint: str):
-    """The four refusals that a user can do something about say what."""
+    """The refusals that a user can do something about say what."""
     assert hint in str(refusal(status, json={"error": {"message": "no"}}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [
+        ("GET https://h/v1/files", "check that the base URL ends where the server's API begins"),
+        (
+            "GET https://h/v1/files?limit=5",
+            "check that the base URL ends where the server's API begins, usually in /v1",
+        ),
+        ("GET https://h/v1/files/file-1", "check the id, and that the file belongs to this key's project"),
+        ("DELETE https://h/v1/files/file-1", "check the id, and that the file belongs to this key's project"),
+        ("GET https://h/v1/files/file-1/content", "check the id, and that the file belongs to this key's project"),
+    ],
+)
+def test_what_is_not_found_is_an_api_or_a_file(asked: str, hint: str):
+    """Advice for the one is no help with the other."""
+    assert str(ApiError(asked, 404, "Not found.")).startswith(f"{asked} answered 404: Not found; {hint}")
 
 
 @pytest.mark.parametrize("field", ["code", "type"])

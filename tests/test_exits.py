@@ -176,12 +176,22 @@ class TestStatusOf:
         assert shown.count("\n") == (1 if said else 0)
         assert len(shown) < 400
 
-    def test_who_looks_for_a_bug_gets_the_traceback(self, monkeypatch: pytest.MonkeyPatch):
-        """FILES_SOURCE_TRACEBACK lets what was not foreseen through."""
+    def test_who_looks_for_a_bug_gets_the_traceback(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ):
+        """FILES_SOURCE_TRACEBACK shows where what was not foreseen comes from, but no password that it quotes."""
         monkeypatch.setenv("FILES_SOURCE_TRACEBACK", "1")
 
-        with pytest.raises(ZeroDivisionError):
-            status_of(lambda: 1 / 0)
+        def fail() -> None:
+            raise ZeroDivisionError("postgresql://me:hunter2@localhost/db")
+
+        ended = status_of(fail)
+
+        shown = capsys.readouterr().err
+        assert ended == 1
+        assert shown.startswith("Traceback")
+        assert "in fail" in shown
+        assert shown.endswith("ZeroDivisionError: postgresql://localhost/db\n")
 
     def test_the_statuses_are_those_of_the_documentation(self):
         """Scripts rely on them."""

@@ -329,7 +329,7 @@ def test_a_place_that_is_broken(place: str):
         put(place, files("file-1"))
     write(broken, b"no such thing" * 500)
 
-    with pytest.raises(LoadError, match=rf"^{place} cannot be read: [^\n]+; see to it, and read again$"):
+    with pytest.raises(LoadError, match=rf"^{place} cannot be read: [^\n]+; fix this and read again$"):
         scan_files(place).collect()
 
 

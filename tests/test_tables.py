@@ -351,7 +351,11 @@ class TestTrouble:
             pytest.param("nowhere", "'nowhere' is no place", id="no such destination"),
             pytest.param("nofs://bucket", "nofs://bucket is no place", id="no such kind of URL"),
             pytest.param("dummy", "dummy cannot be read back: dlt has no SQL for it", id="a destination without SQL"),
-            pytest.param("snowflake", "snowflake is not configured as dlt needs it: Missing", id="not configured"),
+            pytest.param(
+                "snowflake",
+                "snowflake is not configured as dlt needs it: set DESTINATION__",
+                id="not configured",
+            ),
         ],
     )
     @pytest.mark.usefixtures("folder")
@@ -387,7 +391,7 @@ class TestTrouble:
             load(folder, "1700000000.1", files=files("file-1"))
             write(f"{folder}/openai_files/files/1700000000.1.b.parquet", b"not Parquet")
 
-        with pytest.raises(LoadError, match=rf"^{place} cannot be read: [^\n]+; see to it, and read again$"):
+        with pytest.raises(LoadError, match=rf"^{place} cannot be read: [^\n]+; fix this and read again$"):
             read_table(place)
 
     def test_a_database_that_another_program_has_open(self):

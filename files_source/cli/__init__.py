@@ -16,10 +16,13 @@ from typer.main import get_command
 from files_source.cli import api, loading, removing, storage, trying
 from files_source.cli.app import NAME, app
 from files_source.exits import status_of
+from files_source.redaction import has_password
+from files_source.servers import password_elsewhere
 
 __all__ = ["api", "loading", "main", "program", "removing", "storage", "trying"]
 
 
+_SHOWN: Final = "a password on the command line can be read by others on this machine, and stays in the shell's history"
 _SELDOM: Final = (20_000, 20, 20)
 """How many new objects make Python look for garbage: its modules alone are hundreds of thousands, and none."""
 
@@ -46,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
     os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")  # an error is one line of ours, not dlt's log
+    os.environ.setdefault("RUNTIME__INTERCEPT_SIGNALS", "false")  # dlt forgets a signal that comes near a load's end
     sys.exit(status_of(lambda: _run(given)))
 
 
@@ -61,3 +65,6 @@ def _run(arguments: list[str]) -> None:
     command = get_command(app)
     with command.make_context(NAME, arguments) as context:
         command.invoke(context)
+    for argument in arguments:
+        if has_password(argument):
+            sys.stderr.write(f"warning: {_SHOWN}: {password_elsewhere(argument)}\n")

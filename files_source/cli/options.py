@@ -65,7 +65,7 @@ def parameters(given: list[str]) -> dict[str, str]:
 FileId = Annotated[str, typer.Argument(metavar="ID", help="A file's id, such as file-abc123.", show_default=False)]
 Purpose = Annotated[str | None, typer.Option(metavar="PURPOSE", help="Only files of this purpose, such as batch.")]
 Place = Annotated[
-    str, typer.Option(metavar="PLACE", help="PATH.duckdb, DIR/, parquet:URL, or the name of a dlt destination.")
+    str, typer.Option(metavar="PLACE", help="PATH.duckdb, DIR/, parquet:URL, a database's URL or a dlt destination.")
 ]
 From = Annotated[
     str | None, typer.Option("--from", metavar="PLACE", help="Where they were loaded; otherwise inventory.duckdb.")

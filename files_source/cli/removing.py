@@ -12,7 +12,7 @@ from files_source.cli.app import app, whose
 from files_source.cli.options import AccountName, Accounts, Limit, Place, Purpose, age
 from files_source.cli.streams import agreed, print_object
 from files_source.errors import ConfigError, FilesSourceError
-from files_source.exits import Interrupted, sigterm_interrupts
+from files_source.exits import Interrupted
 
 if TYPE_CHECKING:
     from files_source.cleanup import Cleanup
@@ -58,7 +58,7 @@ def cleanup(
     from files_source.cleanup import Cleanup
 
     run = Cleanup(workers=workers, limit=limit, **whose(context, account, accounts))
-    with sigterm_interrupts(), ExitStack() as opened:
+    with ExitStack() as opened:
         record = opened.enter_context(run.into(to)) if delete else None
         with printing.progress() as on_page:
             found = opened.enter_context(run.candidates(older_than=older_than, purpose=purpose, on_page=on_page))

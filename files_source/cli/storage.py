@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,6 +15,8 @@ from files_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from files_source.inventories import Inventory
+
+_DEFAULT: Final = "inventory.duckdb"
 
 
 @app.command()
@@ -60,7 +62,7 @@ def report(
     except ModuleNotFoundError as missing:
         raise ConfigError(f"a report needs {missing.name}: pip install 'openai-files-source[report]'") from None
     inventory = _inventory(context, place, live=live, purpose=purpose, limit=limit)
-    history = None if live else pages.recorded(inventory.place, purpose=purpose)
+    history = None if live else pages.recorded(place or _DEFAULT, purpose=purpose)
     write_whole(output, [pages.report(inventory, now=datetime.now(UTC), history=history).encode()])
 
 
@@ -78,6 +80,6 @@ def _inventory(
     from files_source.listing import MAX_LIMIT
 
     if not live:
-        return inventories.stored(place or "inventory.duckdb", purpose=purpose)
+        return inventories.stored(place or _DEFAULT, purpose=purpose)
     with client_of(context) as client, printing.progress() as on_page:
         return inventories.listed(client, purpose=purpose, limit=limit or MAX_LIMIT, on_page=on_page)

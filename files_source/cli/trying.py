@@ -41,8 +41,7 @@ def serve(
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise FilesSourceError(f"port {port}: {reason}; name another with --port, or 0 for any free one") from None
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what runs in its background ignore it
     try:
         with account(files).serve(port=port) as server:
             print(f"{files:,} files at {server.url} until Ctrl-C; to use them:", flush=True)
