@@ -23,6 +23,7 @@ from dlt.pipeline.helpers import pipeline_drop
 from dlt.pipeline.state_sync import force_state_extract, load_pipeline_state_from_destination
 
 from files_source.coverage import Remembered
+from files_source.strategies import merge_strategies
 
 SOURCE: Final = "openai_files"
 FILES_TABLE: Final = "files"
@@ -196,7 +197,7 @@ def _client_class(pipeline: dlt.Pipeline) -> type[JobClientBase]:
 
 def _merge_strategies(pipeline: dlt.Pipeline) -> Sequence[str]:
     destination = cast("AnyDestination | None", pipeline.destination)
-    return () if destination is None else destination.capabilities().supported_merge_strategies or ()
+    return () if destination is None else merge_strategies(destination)
 
 
 def _stored(pipeline: dlt.Pipeline) -> tuple[Accounts, bool] | None:

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 from dlt.extract.source import DltSource
 
+from files_source.bookkeeping import filled
 from files_source.deletions import DELETIONS, KEY, rows, unrecorded
 from files_source.destinations import Target, target
 from files_source.errors import ConfigError, JournalError
@@ -116,7 +117,7 @@ class Record:
             write_disposition=disposition,
             columns=described(DELETIONS),
         )
-        pipeline.run(DltSource(dlt.Schema(SOURCE), SOURCE, [resource]))
+        pipeline.run(DltSource(dlt.Schema(SOURCE), SOURCE, [filled(resource)]))
 
     def _recorded(self, ids: set[str]) -> pa.Table:
         """Return what the table holds of some files, and nothing where it cannot be read back."""

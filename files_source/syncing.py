@@ -33,9 +33,9 @@ from files_source.holdings import (
 from files_source.ledger import ScanRecord
 from files_source.places import DATASET, HELD
 from files_source.progress import OnPage
+from files_source.shield import PIPELINE, shielded
 from files_source.source import openai_files
 
-PIPELINE: Final = "openai_files"
 DATABASE: Final = "inventory.duckdb"
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
@@ -84,6 +84,7 @@ class SyncedInPart(AccountsError):
         self.done = done
 
 
+@shielded()
 def sync(
     to: str = DATABASE,
     *,
@@ -181,11 +182,12 @@ def opened(place: Target, *, after_failure: str = _LISTED_AGAIN) -> Iterator[tup
         ConfigError: the place is not configured, or needs a package.
         LoadError: another run into it is going on, it cannot be opened, or it did not take the rows.
     """
-    with _one_clear_error(place, after_failure), _alone(place):
+    with _one_clear_error(place, after_failure), _alone(place), shielded():
         pipeline = dlt.pipeline(
             PIPELINE,
             pipelines_dir=str(place.working_folder),
             destination=place.destination,
+            staging=place.staging,
             dataset_name=DATASET,
         )
         discarded = discard_pending(pipeline)
