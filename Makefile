@@ -4,9 +4,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 BENCHED := $(VENV)-bench/.benched
+FLOOR_TESTS := $(addprefix tests/test_,$(addsuffix .py,account_files bodies cleanup cli client decoding demo \
+	dlt_settings frames frames_of_places history history_frames pushdown report retries scan schema source sync tables usage))
 BENCH = $(VENV)-bench/bin/python -m tests.benchmarks.runner
 
-.PHONY: help demo test lint format unit readme model faults crash engines fuzz queries bench bench-small audit wheel pythons clean report-check
+.PHONY: help demo test lint format unit floors readme model faults crash engines fuzz queries bench bench-small audit wheel pythons clean report-check
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -80,6 +82,14 @@ pythons: ## Run the tests on each Python that the package supports
 		$(MAKE) unit PYTHON=python$$version VENV=.venv-$$version || exit 1; \
 	done
 
+floors: ## Run the tests of loading, reading and decoding with the lowest versions that pyproject.toml states
+	test -d $(VENV)-uv || $(PYTHON) -m venv $(VENV)-uv
+	$(VENV)-uv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
+	test -d $(VENV)-floors || $(PYTHON) -m venv $(VENV)-floors
+	$(VENV)-uv/bin/uv pip install --quiet --python $(VENV)-floors/bin/python --resolution lowest-direct \
+		--editable . --group test
+	$(VENV)-floors/bin/python -m pytest -n auto --dist worksteal $(FLOOR_TESTS)
+
 $(INSTALLED): pyproject.toml .pins.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.13 is needed; name one: make PYTHON=python3.12" if not (3, 11) <= sys.version_info < (3, 14) else 0)'
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -98,4 +108,4 @@ $(BENCHED): pyproject.toml .pins.txt
 	touch $@
 
 clean: ## Remove what was made
-	rm -rf $(VENV) $(VENV)-audit $(VENV)-bench .venv-3.* dist .coverage* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-bench $(VENV)-floors $(VENV)-uv .venv-3.* dist .coverage* .mypy_cache .pytest_cache .ruff_cache

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import dlt
+from dlt.common.configuration import configspec, resolve_configuration
+from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.destination import Destination
 from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.common.pipeline import get_dlt_pipelines_dir
@@ -22,12 +24,22 @@ from files_source.errors import ConfigError
 from files_source.places import DATASET, AnyPlace, Place, named, place_of
 from files_source.redaction import without_secrets
 from files_source.servers import server
+from files_source.shield import PIPELINE
+from files_source.strategies import AT_ONCE, replace_strategy
 
-_AT_ONCE: Final = "insert-from-staging"
-"""How dlt replaces a table in one transaction. By default it empties the table first, which a run that dies leaves."""
+_FILE_BY_FILE: Final = "truncate-and-insert"
+"""How dlt replaces a folder of Parquet: the only way that it has."""
 
 _LOADING: Final = {"memory_limit": "192MB", "preserve_insertion_order": False}
 """How DuckDB loads: in no more memory for ten million files than for one million, and on all cores, in no order."""
+
+
+@configspec
+class _Staging(BaseConfiguration):
+    """What dlt would look up for its argument `staging`."""
+
+    staging_type: str | None = None
+    staging_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,7 @@ class Target:
         lock: a file beside a database or in a local lake, which a run into it holds locked; None elsewhere.
         working_folder: where dlt keeps a run's packages; each place has its own, so that rows meant
             for one never end in another.
+        staging: where files wait for a warehouse that reads them from there; None where none does.
     """
 
     destination: Destination[Any, Any]
@@ -48,6 +61,7 @@ class Target:
     look: Callable[[str], str] | None
     lock: Path | None
     working_folder: Path
+    staging: Destination[Any, Any] | None = None
 
     def query(self, table: str) -> str | None:
         """Return a shell command that shows some rows of a table; None where that depends on the destination."""
@@ -69,16 +83,34 @@ def target(to: AnyPlace) -> Target:
         return _database(Path(place.address))
     if place.kind == "server":
         return _server(place)
+    return _named(place.address)
+
+
+def _named(name: str) -> Target:
     try:
-        destination = cast(Destination[Any, Any], Destination.from_reference(to))
-        if _AT_ONCE in (destination.capabilities().supported_replace_strategies or ()):
-            destination = cast(Destination[Any, Any], Destination.from_reference(to, replace_strategy=_AT_ONCE))
-    except UnknownDestinationModule:
+        destination = cast(Destination[Any, Any], Destination.from_reference(name))
+        if strategy := replace_strategy(destination):
+            destination = cast(Destination[Any, Any], Destination.from_reference(name, replace_strategy=strategy))
+    except UnknownDestinationModule as unknown:
+        if kind := unknown.destination_type:
+            raise ConfigError(
+                f"{name} is configured to be a dlt destination of the type {kind!r}, which cannot be found: correct "
+                f"DESTINATION__{name.upper()}__DESTINATION_TYPE"
+            ) from None
         raise ConfigError(
-            f"{to!r} is no place: give PATH.duckdb, DIR/ (with the slash), parquet:URL, a database's URL or the name "
+            f"{name!r} is no place: give PATH.duckdb, DIR/ (with the slash), parquet:URL, a database's URL or the name "
             "of a dlt destination"
         ) from None
-    return Target(destination, to, None, None, _working_folder(f"name {to}"))
+    return Target(destination, name, None, None, _working_folder(f"name {name}"), _staging(destination))
+
+
+def _staging(destination: Destination[Any, Any]) -> Destination[Any, Any] | None:
+    """Return the staging that is configured, where the destination can load from one: that may be another's."""
+    configured = resolve_configuration(_Staging(), sections=("pipelines", PIPELINE))
+    kind, name = configured.staging_type, configured.staging_name
+    if not (kind or name) or not destination.capabilities().supported_staging_file_formats:
+        return None
+    return cast("Destination[Any, Any] | None", Destination.from_reference(kind, destination_name=name))
 
 
 def _server(place: Place) -> Target:
@@ -87,8 +119,8 @@ def _server(place: Place) -> Target:
     plain = cast(Destination[Any, Any], Destination.from_reference(found.destination))
     credentials: Any = plain.spec.get_resolvable_fields()["credentials"]
     given = {"credentials": credentials(found.credentials)}  # of an object, no repr shows the password
-    if _AT_ONCE in (plain.capabilities().supported_replace_strategies or ()):
-        given["replace_strategy"] = _AT_ONCE
+    if strategy := replace_strategy(plain):
+        given["replace_strategy"] = strategy
     destination = cast(Destination[Any, Any], Destination.from_reference(found.destination, **given))
     return Target(destination, place.name, None, None, _working_folder(f"server {found.identity}"))
 
@@ -104,7 +136,7 @@ def _database(path: Path) -> Target:
     real = path.resolve()
     lock = real.with_name(f".{real.name}.lock") if real.parent.is_dir() else None  # to lock it would make the folder
     destination = dlt.destinations.duckdb(
-        DuckDbCredentials(str(path), global_config=_LOADING), replace_strategy=_AT_ONCE
+        DuckDbCredentials(str(path), global_config=_LOADING), replace_strategy=AT_ONCE
     )
     return Target(destination, str(path), look, lock, _working_folder(f"duckdb {real}"))
 
@@ -122,7 +154,7 @@ def _lake(url: str, folder: Path | None) -> Target:
     def look(table: str) -> str:
         return f'import files_source; print(files_source.read_table({_quoted(url)}, "{table}").head())'
 
-    destination = dlt.destinations.filesystem(where)
+    destination = dlt.destinations.filesystem(where, replace_strategy=_FILE_BY_FILE)
     name, identity = without_secrets(url), f"lake {without_secrets(where)}"
     if folder is None:
         return Target(destination, name, None, None, _working_folder(identity))

@@ -26,6 +26,7 @@ from dlt.pipeline.helpers import pipeline_drop
 from dlt.pipeline.state_sync import force_state_extract, load_pipeline_state_from_destination
 
 from files_source.coverage import Coverage, Remembered
+from files_source.strategies import merge_strategies
 from files_source.table_rows import TableRows
 
 SOURCE: Final = "openai_files"
@@ -272,7 +273,7 @@ def _client_class(pipeline: dlt.Pipeline) -> type[JobClientBase]:
 
 def _merge_strategies(pipeline: dlt.Pipeline) -> Sequence[str]:
     destination = cast("AnyDestination | None", pipeline.destination)
-    return () if destination is None else destination.capabilities().supported_merge_strategies or ()
+    return () if destination is None else merge_strategies(destination)
 
 
 def _states(destination: WithStateSync, name: str) -> Iterator[Mapping[str, Any]]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from dlt.extract.source import DltSource
 
 from files_source.accounts import Account
+from files_source.bookkeeping import filled
 from files_source.deletions import DELETIONS, KEY, RECORDED, Deletion, Row, rows, unrecorded
 from files_source.destinations import Target, target
 from files_source.errors import FilesSourceError, JournalError
@@ -166,7 +167,7 @@ class Record:
             [rows], name=table, primary_key=KEY, write_disposition=disposition, columns=_COLUMNS[table]
         )
         self._is_in_doubt = True
-        self._pipeline.run(DltSource(dlt.Schema(SOURCE), SOURCE, [resource]))
+        self._pipeline.run(DltSource(dlt.Schema(SOURCE), SOURCE, [filled(resource)]))
         self._is_in_doubt = False
 
     def _recorded(self, ids: set[str]) -> pa.Table:

@@ -9,6 +9,7 @@ import dlt
 import pyarrow as pa
 from dlt.extract.source import DltSource
 
+from files_source.bookkeeping import filled
 from files_source.dlt_run import Run
 from files_source.extraction import Extraction
 from files_source.holdings import SCANS_TABLE, SOURCE, merges
@@ -47,7 +48,7 @@ def scan_log(rows: pa.Table, *, merging: bool) -> DltSource:
         write_disposition="merge" if merging else "append",
         columns=described(SCANS),
     )
-    return DltSource(dlt.Schema(SOURCE), SOURCE, [resource])
+    return DltSource(dlt.Schema(SOURCE), SOURCE, [filled(resource)])
 
 
 def described(schema: pa.Schema) -> Any:

@@ -14,6 +14,7 @@ from dlt.extract.resource import DltResource
 
 from files_source.accounts import Account, Authentication
 from files_source.attempts import OnScan
+from files_source.bookkeeping import filled
 from files_source.client import FilesClient
 from files_source.errors import ConfigError
 from files_source.extraction import Extraction
@@ -168,7 +169,7 @@ def openai_files(
     def scans() -> Iterator[object]:
         yield from handed_over(what_was_done(extraction))
 
-    return (files_history if history else files), scans
+    return filled(files_history if history else files), filled(scans)
 
 
 def _cursor(given: Cursor | None) -> Cursor:

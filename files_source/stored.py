@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
@@ -98,10 +98,11 @@ def _elsewhere(place: str) -> Iterator[Read]:
 
     from files_source.destinations import target  # noqa: PLC0415 - imports dlt
     from files_source.failures import configuration_error  # noqa: PLC0415
+    from files_source.shield import PIPELINE, shielded  # noqa: PLC0415
 
     destination = target(place).destination
     try:
-        with Container().injectable_context(ConfigSectionContext(pipeline_name=DATASET)):
+        with shielded(), Container().injectable_context(ConfigSectionContext(pipeline_name=PIPELINE)):
             dataset = dlt.dataset(destination, DATASET, schema=dlt.Schema(DATASET))
             client = dataset.destination_client
         with client:
@@ -135,27 +136,29 @@ def reader(place: str, client: JobClientBase) -> Read:
 
 def _table(database: duckdb.DuckDBPyConnection, table: str) -> pl.LazyFrame | None:
     try:
-        schema = _frame(_rows_of(database, table).limit(0)).schema
+        with _rows_of(database, table) as rows:
+            schema = _frame(rows.limit(0)).schema
     except duckdb.CatalogException:
         return None
 
     def read(
         columns: list[str] | None, predicate: pl.Expr | None, count: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
-        rows = _rows_of(database, table)
-        wanted = rows if columns is None else rows.select(*map(duckdb.ColumnExpression, columns))
-        found = _frame(wanted if count is None else wanted.limit(count))
+        with _rows_of(database, table) as rows:
+            wanted = rows if columns is None else rows.select(*map(duckdb.ColumnExpression, columns))
+            found = _frame(wanted if count is None else wanted.limit(count))
         yield found if predicate is None else found.filter(predicate)
 
     return _without_bookkeeping(register_io_source(read, schema=schema))
 
 
-def _rows_of(database: duckdb.DuckDBPyConnection, table: str) -> duckdb.DuckDBPyRelation:
-    """Return a table on a connection of its own: polars reads several at once."""
+@contextmanager
+def _rows_of(database: duckdb.DuckDBPyConnection, table: str) -> Iterator[duckdb.DuckDBPyRelation]:
+    """Give a table on a connection of its own, as polars reads several at once; before DuckDB 1.5 that must be held."""
     name = table.replace('"', '""')
-    own = database.cursor()
-    own.execute("SET TimeZone = 'UTC'")
-    return own.sql(f'FROM {DATASET}."{name}"')
+    with closing(database.cursor()) as own:
+        own.execute("SET TimeZone = 'UTC'")
+        yield own.sql(f'FROM {DATASET}."{name}"')
 
 
 def _frame(rows: duckdb.DuckDBPyRelation) -> pl.DataFrame:

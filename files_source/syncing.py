@@ -35,11 +35,11 @@ from files_source.ledger import ScanRecord, ledger
 from files_source.places import DATASET, AnyPlace
 from files_source.progress import OnPage
 from files_source.scan_rows import scan_log
+from files_source.shield import PIPELINE, shielded
 from files_source.source import openai_files
 from files_source.stopping import hearing_interrupted_queries
 from files_source.times import Time, window
 
-PIPELINE: Final = "openai_files"
 DATABASE: Final = "inventory.duckdb"
 
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
@@ -90,6 +90,7 @@ class SyncedInPart(AccountsError):
         self.done = done
 
 
+@shielded()
 def sync(
     to: AnyPlace = DATABASE,
     *,
@@ -200,11 +201,12 @@ def opened(place: Target, *, after_failure: str = _LISTED_AGAIN) -> Iterator[tup
         ConfigError: the place is not configured, or needs a package.
         LoadError: another run into it is going on, it cannot be opened, or it did not take the rows.
     """
-    with hearing_interrupted_queries(), one_clear_error(place, after_failure), _alone(place):
+    with hearing_interrupted_queries(), one_clear_error(place, after_failure), _alone(place), shielded():
         pipeline = dlt.pipeline(
             PIPELINE,
             pipelines_dir=str(place.working_folder),
             destination=place.destination,
+            staging=place.staging,
             dataset_name=DATASET,
         )
         discarded = discard_pending(pipeline)

@@ -114,7 +114,7 @@ def parquet_query(folder: AnyPlace = "lake/", table: str = "files") -> str:
     root = f"{place_of(folder).address.rstrip('/')}/{DATASET}".replace("'", "''")
     return f"""\
 SET VARIABLE finished = (
-    SELECT list(file) FROM glob('{root}/{table}/*.parquet')
+    SELECT list(file) FROM glob('{root}/{table}/**/*.parquet')
     WHERE regexp_extract(file, '{LOAD}', 1) IN (
         SELECT regexp_extract(file, '{LOAD}', 1) FROM glob('{root}/_dlt_loads/*.jsonl')
     )
