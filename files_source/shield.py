@@ -71,7 +71,8 @@ def shielded() -> Iterator[None]:
     """Hide those settings from our pipeline, and say which of them were set; other pipelines have them still."""
     providers = Container()[PluggableRunContext].providers
     with _LOCK:
-        shield = _SHIELDS.setdefault(id(providers), _Shield(providers))
+        shield = _SHIELDS.get(id(providers)) or _Shield(providers)
+        _SHIELDS[id(providers)] = shield
         shield.users += 1
     try:
         yield
@@ -93,9 +94,8 @@ class _Shield:
     def __init__(self, providers: ConfigProvidersContainer) -> None:
         self.users = 0
         self._providers = providers
-        self._told = set[str]()
-        self._originals = list(providers.providers)
-        providers.providers = [_Shielded(provider, self._told) for provider in self._originals]
+        told = set[str]()
+        providers.providers = [_Shielded(provider, told) for provider in providers.providers]
 
     def remove(self) -> None:
         self._providers.providers = [
@@ -153,7 +153,7 @@ class _Shielded(ConfigProvider):
 def _is_ours() -> bool:
     """Tell whether a setting is looked up for our pipeline, or for the source that it will run."""
     context = Container()[ConfigSectionContext]
-    return context.pipeline_name == PIPELINE or SOURCE in context.sections
+    return context.pipeline_name == PIPELINE or (context.pipeline_name is None and SOURCE in context.sections)
 
 
 _LOCK: Final = Lock()
