@@ -74,7 +74,7 @@ class Synced:
     seconds: float
     accounts: int
     discarded: bool
-    missed: int | None
+    missed: int | None = None
     query: str | None
 
 

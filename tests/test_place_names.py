@@ -31,6 +31,9 @@ class OtherPath(os.PathLike[str]):
     def __fspath__(self) -> str:
         return self._text  # type: ignore[return-value]
 
+    def __repr__(self) -> str:
+        return f"OtherPath({self.__fspath__()!r})"
+
 
 @pytest.mark.parametrize(
     ("given", "kind", "address"),
@@ -51,7 +54,7 @@ class OtherPath(os.PathLike[str]):
         ("s3://bucket/~/a%20b.duckdb", "lake", "s3://bucket/~/a%20b.duckdb"),
         ("postgres", "name", "postgres"),
     ],
-    ids=repr,
+    ids=ascii,
 )
 def test_a_place_is_known_by_how_it_is_given(given: str | Path, kind: str, address: str):
     """A path without a database's suffix is a folder; `~` is the home folder, be it text or a path."""
@@ -68,7 +71,7 @@ def test_a_place_is_known_by_how_it_is_given(given: str | Path, kind: str, addre
         ("~/lake/", "{home}/lake/openai_files"),
         ("file://{here}/my%20lake", "my lake/openai_files"),
     ],
-    ids=repr,
+    ids=ascii,
 )
 def test_every_function_takes_the_same_place(given: object, there: str, emulator: Emulator, connect: Connect):
     """What is loaded into it is read from it, and lies where it says."""
@@ -109,7 +112,7 @@ def test_a_lake_is_queried_by_its_path():
         (Path("s3://bucket/lake"), "s3:/bucket/lake is no place: give a URL as text, for a path loses one of its"),
         (Path("parquet:s3://bucket/lake"), "give a URL as text"),
     ],
-    ids=repr,
+    ids=ascii,
 )
 def test_what_is_no_place_is_told(given: Path, message: str):
     """By every function, before anything is made."""
