@@ -181,7 +181,9 @@ def _log_failure(pipeline: dlt.Pipeline, records: Sequence[ScanRecord], failed: 
         discard_pending(pipeline)
     if records:
         ended = [
-            replace(record, rows=0, watermark=None, complete=False, missed=None, error=record.error or reason)
+            replace(
+                record, rows=0, watermark=None, complete=False, exact=False, missed=None, error=record.error or reason
+            )
             for record in records
         ]
         pipeline.run(scan_log(ended, merging=merges(pipeline)))
