@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections import Counter
@@ -432,6 +433,22 @@ class TestStoppedEarly:
 
         assert len(ids_in(place)) > 1_000
         assert sorted(read_files(place)["id"]) == ids_in(place)
+
+    def test_limited_runs_of_several_accounts_get_to_the_end(self, place: str, clock: Clock):
+        """Accounts that are listed and not taken leave nothing open, and nothing in the state."""
+        emulators = [Emulator(clock=clock, seed=seed) for seed in range(3)]
+        with ExitStack() as opened:
+            accounts = []
+            for number, emulator in enumerate(emulators):
+                emulator.populate(1_500, start=NOW - 9 * DAY, end=NOW - DAY)
+                accounts.append(Account(name=str(number), base_url=opened.enter_context(emulator.serve()).url))
+            for _ in range(8):
+                source = openai_files(accounts=accounts, limit=1_000)
+                source.resources["files"].add_limit(1)
+                pipeline_into(place).run(source)
+                gc.collect()
+
+        assert ids_in(place) == sorted(file_id for emulator in emulators for file_id in emulator.ids())
 
     def test_a_limited_run_forgets_what_it_held_of_files_that_are_all_gone(self, emulator: Emulator, connect: Connect):
         """None of the known files is there: the rest is loaded from the oldest on, and the next run goes on there."""
