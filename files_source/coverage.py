@@ -65,7 +65,7 @@ class Young:
 
     Attributes:
         digest: what tells these rows from others; see `incremental.digest_of`.
-        file_id: one of them, to ask the destination for.
+        file_id: the newest of them, to ask the destination for: it is gone if the latest rows were deleted.
     """
 
     digest: str
@@ -201,7 +201,7 @@ class Coverage:
         """
         listing, ladders, certain = span.purpose or "", dict(self.ladders), self.exact
         learned = tuple(ladder)
-        others = [(purpose, rows) for purpose, rows in self.young if purpose != listing]
+        others = [(purpose, rows) for purpose, rows in self.young if purpose and listing and purpose != listing]
         known = {rung.file_id: rung for rung in (*learned, *ladders.get(listing, ()))}
         if known:
             newest_first = sorted(known.values(), key=lambda rung: rung.created_at, reverse=True)

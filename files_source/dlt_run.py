@@ -23,14 +23,16 @@ class Run:
     Attributes:
         pipeline: what extracts it; None where nothing does, as in `list(source)`, and rows go nowhere.
         load_id: the load that it is part of; empty where no pipeline extracts it.
-        refreshes: whether the run drops what its tables hold (`refresh=`).
+        refresh: what the run is told to drop (`refresh=`); empty for nothing.
+        dropped: the tables that dlt empties or drops for that: those that this pipeline has loaded before.
         resource: the resource.
         selected: the names of all resources of the run.
     """
 
     pipeline: dlt.Pipeline | None
     load_id: str
-    refreshes: bool
+    refresh: str
+    dropped: frozenset[str]
     resource: DltResource
     selected: frozenset[str]
 
@@ -43,9 +45,11 @@ class Run:
         try:
             package = load_package_state()
         except CurrentLoadPackageStateNotAvailable:
-            return cls(None, "", False, resource, selected)  # noqa: FBT003 - a field among others
-        refreshes = bool(package["state"].get("refresh"))
-        return cls(dlt.current.pipeline(), package["load_id"], refreshes, resource, selected)
+            return cls(None, "", "", frozenset(), resource, selected)
+        state = package["state"]
+        tables = (*state.get("dropped_tables", ()), *state.get("truncated_tables", ()))
+        dropped = frozenset(str(table["name"]) for table in tables)
+        return cls(dlt.current.pipeline(), package["load_id"], state.get("refresh") or "", dropped, resource, selected)
 
     @property
     def table(self) -> str:
@@ -53,6 +57,11 @@ class Run:
         name = self.resource.table_name
         schema = dlt.current.source_schema()
         return str(schema.naming.normalize_table_identifier(name if isinstance(name, str) else self.resource.name))
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether dlt drops what the table holds before the run's rows are loaded."""
+        return self.table in self.dropped
 
     @property
     def replaces(self) -> bool:

@@ -67,7 +67,12 @@ class Extraction:
 
     @contextmanager
     def listed(
-        self, mode: Mode, begin: Callable[..., Listed], *, load: str
+        self,
+        mode: Mode,
+        begin: Callable[..., Listed],
+        *,
+        load: str,
+        prepare: Callable[[Attempt[Listed]], None] | None = None,
     ) -> Iterator[Iterator[tuple[Attempt[Listed], Iterator[pa.Table]]]]:
         """Give the accounts, with their rows: a single one's as they come in, as its failure ends everything.
 
@@ -77,17 +82,18 @@ class Extraction:
             mode: what the ledger calls it.
             begin: makes a listing of a client, and of `on_page`.
             load: the load that they are part of.
+            prepare: is given each attempt before it begins.
 
         Raises (while it is iterated over):
             FilesSourceError: the only account's listing fails, that of every account, or one of
                 those that together should replace the table.
         """
         if len(self.accounts) == 1 and not self.full_refresh:
-            (attempt,) = attempts = self._attempts(mode, begin)
+            (attempt,) = attempts = self._attempts(mode, begin, prepare)
             with self._going_on(attempts, load), closing(attempt.tables()) as tables:
                 yield iter([(attempt, tables)])
             return
-        with self.spooled(mode, begin, load=load) as complete:
+        with self.spooled(mode, begin, load=load, prepare=prepare) as complete:
             if self.full_refresh:
                 yield ((attempt, distinct(spool)) for attempt, spool in list(complete))
             else:
@@ -95,13 +101,18 @@ class Extraction:
 
     @contextmanager
     def spooled(
-        self, mode: Mode, begin: Callable[..., Listed], *, load: str
+        self,
+        mode: Mode,
+        begin: Callable[..., Listed],
+        *,
+        load: str,
+        prepare: Callable[[Attempt[Listed]], None] | None = None,
     ) -> Iterator[Iterator[tuple[Attempt[Listed], Spool]]]:
         """Give the accounts whose listings are complete, as they end, with all of their rows.
 
         Raises: as `listed` does.
         """
-        attempts = self._attempts(mode, begin)
+        attempts = self._attempts(mode, begin, prepare)
         with self._going_on(attempts, load), fan_out(attempts, workers=self.workers) as ended:
             yield self._succeeded(ended, attempts)
 
@@ -130,9 +141,11 @@ class Extraction:
             self.over = load
             pa.default_memory_pool().release_unused()  # loading needs what the pages took
 
-    def _attempts(self, mode: Mode, begin: Callable[..., Listed]) -> list[Attempt[Listed]]:
+    def _attempts(
+        self, mode: Mode, begin: Callable[..., Listed], prepare: Callable[[Attempt[Listed]], None] | None
+    ) -> list[Attempt[Listed]]:
         shared = Shared(self.on_page) if self.on_page else None
-        return [
+        attempts = [
             Attempt(
                 account=account.name,
                 connect=partial(self._connect, account),
@@ -143,6 +156,10 @@ class Extraction:
             )
             for account in self.accounts
         ]
+        if prepare is not None:
+            for attempt in attempts:
+                prepare(attempt)
+        return attempts
 
     def _connect(self, account: Account) -> AbstractContextManager[FilesClient]:
         return FilesClient(account, **self.connection) if self.client is None else nullcontext(self.client)

@@ -24,17 +24,14 @@ def fan_out(attempts: Sequence[Attempt[Listed]], *, workers: int) -> Iterator[It
     Raises (while it is iterated over):
         Exception: what went wrong in an attempt other than its account's failure, such as a full disk.
     """
-    with ExitStack() as opened, closing(merged(map(_listed, attempts), workers=workers, ahead=workers)) as results:
-        yield _ended(results, opened)
+    with ExitStack() as opened:
+        listings = (_listed(attempt, opened) for attempt in attempts)
+        with closing(merged(listings, workers=workers, ahead=workers)) as results:
+            yield filter(None, results)
 
 
-def _ended(results: Iterator[Ended[Listed] | None], opened: ExitStack) -> Iterator[Ended[Listed]]:
-    for attempt, spool in filter(None, results):
-        yield attempt, spool and opened.enter_context(closing(spool))
-
-
-def _listed(attempt: Attempt[Listed]) -> Generator[Ended[Listed] | None, None, None]:
-    """Yield nothing after each batch, then the attempt and its rows."""
+def _listed(attempt: Attempt[Listed], opened: ExitStack) -> Generator[Ended[Listed] | None, None, None]:
+    """Yield nothing after each batch, then the attempt and its rows, which are *opened* from then on."""
     spool = Spool(FILES)
     try:
         with closing(attempt.tables()) as tables:
@@ -47,4 +44,5 @@ def _listed(attempt: Attempt[Listed]) -> Generator[Ended[Listed] | None, None, N
             raise
         yield attempt, None
     else:
+        opened.callback(spool.close)  # nobody may ever take it
         yield attempt, spool

@@ -65,7 +65,8 @@ def still_there(listed: Frame, inventory: Frame, scans: Frame) -> Frame:
     """
     exact = _exact(scans)
     covered = _covered(_covered(listed, scans, "started_at").rename({_COVERED: ":began"}), scans, "watermark")
-    others = scans.filter(pl.col("mode") != "history", pl.col("complete")).group_by("account")
+    has_loaded = pl.col("complete") | (pl.col("rows") > 0)  # some of what a run found that dlt stopped early
+    others = scans.filter(pl.col("mode") != "history", has_loaded).group_by("account")
     last_listed = others.agg(pl.col("finished_at").max().alias(":listed"))
     is_younger = pl.col("created_at") >= pl.col(_COVERED)
     is_listed_since = (pl.col(":listed") > pl.col(":began")).fill_null(value=False)

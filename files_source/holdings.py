@@ -152,10 +152,10 @@ def _believed(accounts: Mapping[str, Remembered], servers: Mapping[str, str], ro
     believed = dict(accounts)
     for name, coverage in asked.items():
         here = {file_id for account, file_id in present if account == name}
-        if witnesses[name]:
-            believed[name] = coverage.believed(here).remember()
-        elif coverage.spans and not rows.has_any(name):
+        if not here and coverage.spans and not rows.has_any(name):
             believed[name] = Coverage(coverage.server).remember()
+        elif witnesses[name]:
+            believed[name] = coverage.believed(here).remember()
     return believed
 
 
@@ -300,11 +300,16 @@ def _states(destination: WithStateSync, name: str) -> Iterator[Mapping[str, Any]
 
 
 def _remembered(resources: Iterable[Mapping[str, Any]], table: str) -> dict[str, Remembered]:
-    """Return what the states of resources remember of each account's files in a table: what was loaded last."""
+    """Return what the states of resources remember of each account's files in a table: what was loaded last.
+
+    States of loads before the one with which the table was begun anew are about rows that are gone.
+    """
     about = [known for known in resources if "accounts" in known and known.get("table", FILES_TABLE) == table]
+    begun = max((str(known.get("begun", "")) for known in about), default="")
     found: dict[str, Remembered] = {}
     for resource in sorted(about, key=lambda resource: str(resource.get("load_id", ""))):
-        found |= resource["accounts"]
+        if str(resource.get("load_id", "")) >= begun:
+            found |= resource["accounts"]
     return found
 
 

@@ -116,7 +116,8 @@ class Increment:
         """Note which of all *files* of this run the next one lists again."""
         young = files.filter(pc.invert(Span(None, None, self.until).holds(files)))
         if self.asked.until is None and 0 < young.num_rows <= BATCH:
-            rows = Young(digest_of(young), young.column("id")[0].as_py())
+            newest = pc.index(microseconds(young), pc.max(microseconds(young))).as_py()
+            rows = Young(digest_of(young), young.column("id")[newest].as_py())
             self.reached = self.reached.plus(Span(self.asked.purpose, 0, 0), (), young=rows)
 
     def _wanted(self) -> Iterator[pa.Table]:
@@ -273,7 +274,7 @@ class Increment:
         if not self.merges:
             return start
         self.again, self.known = True, ()
-        self.coverage = Coverage(self.coverage.server, self.coverage.spans)
+        self.coverage = Coverage(self.coverage.server, () if self.stepwise else self.coverage.spans)
         return self.asked
 
     def _check_strangers(self, files: pa.Table, start: Span) -> None:

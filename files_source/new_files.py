@@ -76,14 +76,21 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Generator[object, N
         is_limited=limit is not None,
     )
     disposition = _disposition(extraction, run, handover.held, merging=merging, is_limited=limit is not None)
+    note = _note(asked, handover)
+
+    def prepare(attempt: Attempt[Increment]) -> None:
+        attempt.note = note
+        attempt.is_exact = asked == Span(None, None, None) and attempt.account in handover.fresh
+
     hints, distinct = dlt.mark.make_hints(write_disposition=disposition), True
     with (
-        extraction.listed("full" if extraction.full_refresh else "incremental", begin, load=run.load_id) as listed,
+        extraction.listed(
+            "full" if extraction.full_refresh else "incremental", begin, load=run.load_id, prepare=prepare
+        ) as listed,
         handover.noting_what_is_left(limit),
     ):
         for attempt, tables in listed:
-            attempt.note, attempt.is_kept = _note(asked), limit is not None
-            attempt.is_exact = asked == Span(None, None, None) and attempt.account in handover.fresh
+            attempt.is_kept = limit is not None
             for rows in handover.of(attempt, tables, limit):
                 created_at.advance(_reached(created_at, attempt))
                 yield handover.item(rows, hints)
@@ -141,6 +148,7 @@ class Handover:
         held: what the destination remembers of each account.
         fresh: the accounts of which the table has no other rows than those handed over.
         has_begun: whether anything was handed over.
+        is_anew: whether the table has none of the rows that earlier runs have loaded.
     """
 
     extraction: Extraction
@@ -148,6 +156,7 @@ class Handover:
     held: Accounts
     fresh: frozenset[str]
     has_begun: bool = False
+    is_anew: bool = False
     _state: dict[str, Any] = field(default_factory=dict)
     _learned: dict[str, Remembered] = field(default_factory=dict)
     _rows: dict[str, int] = field(default_factory=dict)
@@ -167,7 +176,7 @@ class Handover:
         names = frozenset(account.name for account in extraction.accounts)
         is_replaced = extraction.full_refresh or run.refreshes
         fresh = names if is_replaced else accounts_without_rows(run.pipeline, run.table, names - held.keys())
-        return cls(extraction, run, held, fresh, _state=state)
+        return cls(extraction, run, held, fresh, is_anew=is_replaced or not held, _state=state)
 
     def of(self, attempt: Attempt[Increment], tables: Iterator[pa.Table], limit: Limit | None) -> Iterator[pa.Table]:
         """Yield an account's tables until dlt would drop the next one."""
@@ -193,6 +202,8 @@ class Handover:
         self._learned[account] = reached.remember()
         self._state["accounts"] = {**self.held, **self._learned}
         self._state["table"], self._state["load_id"] = self.run.table, self.run.load_id
+        if self.is_anew:
+            self._state["begun"] = self.run.load_id
         load_state()
 
     @contextmanager
@@ -204,7 +215,9 @@ class Handover:
             for record in list(self.extraction.records) if limit is not None else ():
                 rows = self._rows.get(record.account, 0)
                 if record.complete and rows < record.rows:
-                    self.extraction.amend(record.account, rows=rows, complete=False, error=STOPPED, watermark=None)
+                    self.extraction.amend(
+                        record.account, rows=rows, complete=False, exact=False, error=STOPPED, watermark=None
+                    )
 
     def _before(self, account: str, server: str) -> Coverage:
         return Coverage.recall(self._learned.get(account, self.held.get(account)), server=server)
@@ -287,13 +300,19 @@ def _check(extraction: Extraction, held: Accounts, asked: Span, *, merging: bool
             )
 
 
-def _note(asked: Span) -> str | None:
-    """Return what the ledger says of a range in which there can be no file."""
-    if not asked.is_empty():
-        return None
-    since, until = (moment(cast(int, at)).isoformat() for at in (asked.since, asked.until))
-    note = f"nothing was listed: the time range is empty, from {since} to {until}"
-    logger.warning(note)
+def _note(asked: Span, handover: Handover) -> str | None:
+    """Return what the ledger says of a range in which there can be no file, or of a refresh that drops none."""
+    run, note = handover.run, None
+    if asked.is_empty():
+        since, until = (moment(cast(int, at)).isoformat() for at in (asked.since, asked.until))
+        note = f"nothing was listed: the time range is empty, from {since} to {until}"
+    elif run.pipeline is not None and run.refresh and not run.refreshes and not handover.fresh:
+        note = (
+            f"refresh={run.refresh!r} dropped nothing of {run.table!r}, of which dlt knows no load by the pipeline "
+            f"{run.pipeline.pipeline_name!r}: only new files were loaded; write_disposition='replace' loads all again"
+        )
+    if note is not None:
+        logger.warning(note)
     return note
 
 

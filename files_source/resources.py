@@ -52,7 +52,7 @@ def every_file(extraction: Extraction) -> Generator[object, None, None]:
     begin = partial(_scan, extraction=extraction, known=known_borders(extraction, notes))
     with extraction.spooled("history", begin, load=run.load_id) as spooled:
         complete = list(spooled)  # whose versions may be retired must be known before the first row
-        held = {} if run.pipeline is None or run.refreshes else _held(extraction, run.pipeline)
+        held = {} if run.pipeline is None or FILES_TABLE in run.dropped else _held(extraction, run.pipeline)
         for attempt, spool in complete:
             scan = cast(Scan, attempt.listing)
             notes.note(attempt.account, scan.borders, server=scan.client.account.server, purpose=scan.purpose)

@@ -184,7 +184,9 @@ def _log_failure(pipeline: dlt.Pipeline, records: Sequence[ScanRecord], failed: 
     reason = "interrupted" if any(isinstance(cause, KeyboardInterrupt) for cause in causes(failed)) else "not loaded"
     if records and drop_unfinished(pipeline):
         ended = [
-            replace(record, rows=0, watermark=None, complete=False, missed=None, error=record.error or reason)
+            replace(
+                record, rows=0, watermark=None, complete=False, exact=False, missed=None, error=record.error or reason
+            )
             for record in records
         ]
         pipeline.run(scan_log(within_limits(ledger(ended), pipeline), merging=merges(pipeline)))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -15,7 +19,7 @@ import pytest
 from files_source import openai_files, read_files, read_table, sync
 from files_source.accounts import Account
 from files_source.client import FilesClient
-from files_source.emulator import Clock, Emulator
+from files_source.emulator import ODDITIES, Clock, Emulator
 from files_source.errors import ConfigError
 from files_source.incremental import Increment
 from files_source.ledger import SCANS
@@ -72,6 +76,71 @@ class TestRefresh:
         assert ids_in(place) == sorted(emulator.ids())
         assert client.received < 10_000
 
+    def test_what_a_refresh_has_dropped_is_gone_for_every_pipeline(self, place: str, clock: Clock):
+        """A pipeline that has loaded two accounts loads the one again that another's refresh has dropped."""
+        emulators = [Emulator(clock=clock, seed=seed) for seed in range(2)]
+        with ExitStack() as opened:
+            accounts = []
+            for name, emulator in zip("ab", emulators, strict=True):
+                stock(emulator, 30)
+                accounts.append(Account(name=name, base_url=opened.enter_context(emulator.serve()).url))
+            pipeline_into(place, "one").run(openai_files(accounts=accounts[:1]))
+            pipeline_into(place, "two").run(openai_files(accounts=accounts))
+            pipeline_into(place, "one").run(openai_files(accounts=accounts[:1]))
+            emulators[0].add(created_at=NOW - 8 * DAY + 1)
+            pipeline_into(place, "one").run(openai_files(accounts=accounts[:1]), refresh="drop_data")
+
+            pipeline_into(place, "two").run(openai_files(accounts=accounts))
+
+        assert ids_in(place) == sorted(file_id for emulator in emulators for file_id in emulator.ids())
+
+    def test_a_refresh_that_drops_nothing_doubles_nothing_and_says_so(
+        self, place: str, emulator: Emulator, connect: Connect
+    ):
+        """Only what the same pipeline has loaded is dropped by dlt: `two` finds all of it loaded by `one`."""
+        stock(emulator, 30)
+        pipeline_into(place, "one").run(openai_files(client=connect()))
+        shown = ids_in(place)
+        emulator.remove(shown[0])
+
+        pipeline_into(place, "two").run(openai_files(client=connect()), refresh="drop_data")
+
+        assert ids_in(place) == shown
+        assert read_table(place, "scans").sort("started_at")["exact"].to_list() == [True, False]
+
+    def test_the_ledger_says_that_a_refresh_has_dropped_nothing(self, emulator: Emulator, connect: Connect):
+        """On another machine, dlt knows only the tables that a pipeline has loaded rows into."""
+        stock(emulator, 30)
+        pipeline_into("lake/", "one").run(openai_files(client=connect()))
+        pipeline_into("lake/", "two").run(openai_files(client=connect()))
+        shutil.rmtree(os.environ["DLT_DATA_DIR"])
+
+        pipeline_into("lake/", "two").run(openai_files(client=connect()), refresh="drop_data")
+
+        (scan,) = read_table("lake/", "scans").to_dicts()
+        assert ids_in("lake/") == sorted(emulator.ids())
+        assert scan["note"].startswith("refresh='drop_data' dropped nothing of 'files', of which dlt knows no load by")
+        assert not scan["exact"]
+
+    @pytest.mark.parametrize("accounts", [1, 2])
+    def test_the_ledger_says_that_the_table_holds_exactly_what_was_listed(
+        self, accounts: int, place: str, clock: Clock
+    ):
+        emulators = [Emulator(clock=clock, seed=seed) for seed in range(accounts)]
+        with ExitStack() as opened:
+            whose = []
+            for number, emulator in enumerate(emulators):
+                stock(emulator, 10)
+                whose.append(Account(name=str(number), base_url=opened.enter_context(emulator.serve()).url))
+            sync(place, accounts=whose)
+            sync(place, accounts=whose)
+            sync(place, accounts=whose, full_refresh=True)
+
+        scans = read_table(place, "scans").sort("started_at")
+        assert [scans.filter(account=str(number))["exact"].to_list() for number in range(accounts)] == [
+            [True, False, True]
+        ] * accounts
+
     def test_replacing_by_a_write_disposition_is_a_full_refresh(self, place: str, emulator: Emulator, connect: Connect):
         emulator.populate(50, start=NOW - 9 * DAY, end=NOW - DAY)
         pipeline_into(place).run(openai_files(client=connect()))
@@ -120,6 +189,34 @@ class TestRowsThatAreGone:
         sync("inventory.duckdb", client=connect())
 
         assert loaded("inventory.duckdb") == sorted(emulator.ids())
+
+    def test_the_very_last_rows_are_loaded_again(self, emulator: Emulator, connect: Connect):
+        """Of the files that are not final some are there still, so that nothing new is listed."""
+        stock(emulator, 20)
+        for age in (1_200, 600, 100):
+            emulator.add(created_at=NOW - age)
+        sync("inventory.duckdb", client=connect())
+        with duckdb.connect("inventory.duckdb") as database:
+            database.execute(f"DELETE FROM openai_files.files WHERE created_at > to_timestamp({NOW - 300})")
+
+        sync("inventory.duckdb", client=connect())
+
+        assert loaded("inventory.duckdb") == sorted(emulator.ids())
+
+    def test_rows_of_a_server_without_an_order_are_loaded_again(self, clock: Clock):
+        """Of its listings no known file is remembered, but of one purpose with a single file."""
+        emulator = Emulator(clock=clock, oddities=ODDITIES["order ignored"])
+        stock(emulator, 20)
+        emulator.add(created_at=NOW - 5 * DAY, purpose="vision")
+        with emulator.serve() as server, FilesClient(Account(base_url=server.url)) as client:
+            sync("inventory.duckdb", client=client, purpose="user_data")
+            sync("inventory.duckdb", client=client, purpose="vision")
+            with duckdb.connect("inventory.duckdb") as database:
+                database.execute("DELETE FROM openai_files.files")
+
+            sync("inventory.duckdb", client=client, purpose="user_data")
+
+        assert loaded("inventory.duckdb") == sorted(emulator.ids(purpose="user_data"))
 
     def test_what_is_asked_of_the_table_does_not_grow_with_it(
         self, emulator: Emulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
@@ -209,6 +306,17 @@ class TestLateFiles:
 
         assert (again.rows, changed.rows) == (0, 3)
         assert read_table("inventory.duckdb").filter(id=late[0])["status"].to_list() == ["error"]
+
+    def test_a_file_that_changes_back_is_loaded_again(self, emulator: Emulator, connect: Connect):
+        """Another listing has loaded the change meanwhile."""
+        file_id = str(emulator.add(created_at=NOW - 90, purpose="batch", status="processed")["id"])
+        statuses = []
+        for purpose, status in ((None, "processed"), ("batch", "error"), (None, "processed")):
+            emulator.change(file_id, status=status)
+            sync("inventory.duckdb", client=connect(), purpose=purpose)
+            statuses.append(read_table("inventory.duckdb")["status"].to_list())
+
+        assert statuses == [["processed"], ["error"], ["processed"]]
 
     def test_a_history_tells_how_many_files_the_increments_missed(
         self, place: str, emulator: Emulator, clock: Clock, connect: Connect
@@ -312,6 +420,50 @@ class TestStoppedEarly:
         assert not scan["complete"]
         assert scan["error"] == "stopped before the end of the listing"
         assert scan["watermark"] is None
+
+    def test_what_a_limited_run_has_loaded_after_a_history_is_read(
+        self, place: str, emulator: Emulator, clock: Clock, connect: Connect
+    ):
+        stock(emulator, 10)
+        sync(place, client=connect(), history=True)
+        sync(place, client=connect())
+        sync(place, client=connect(), history=True)
+        emulator.populate(4_000, start=NOW + DAY, end=NOW + 2 * DAY)
+        clock.advance(3 * DAY)
+
+        pipeline_into(place).run(self.limited(connect()))
+
+        assert len(ids_in(place)) > 1_000
+        assert sorted(read_files(place)["id"]) == ids_in(place)
+
+    def test_limited_runs_of_several_accounts_get_to_the_end(self, place: str, clock: Clock):
+        """Accounts that are listed and not taken leave nothing open, and nothing in the state."""
+        emulators = [Emulator(clock=clock, seed=seed) for seed in range(3)]
+        with ExitStack() as opened:
+            accounts = []
+            for number, emulator in enumerate(emulators):
+                emulator.populate(1_500, start=NOW - 9 * DAY, end=NOW - DAY)
+                accounts.append(Account(name=str(number), base_url=opened.enter_context(emulator.serve()).url))
+            for _ in range(8):
+                source = openai_files(accounts=accounts, limit=1_000)
+                source.resources["files"].add_limit(1)
+                pipeline_into(place).run(source)
+                gc.collect()
+
+        assert ids_in(place) == sorted(file_id for emulator in emulators for file_id in emulator.ids())
+
+    def test_a_limited_run_forgets_what_it_held_of_files_that_are_all_gone(self, emulator: Emulator, connect: Connect):
+        """None of the known files is there: the rest is loaded from the oldest on, and the next run goes on there."""
+        stock(emulator, 30)
+        pipeline_into("inventory.duckdb").run(openai_files(client=connect()))
+        for file_id in emulator.ids():
+            emulator.remove(file_id)
+        emulator.populate(3_500, start=NOW - 90 * DAY, end=NOW - 60 * DAY)
+
+        for _ in range(5):
+            pipeline_into("inventory.duckdb").run(self.limited(connect()))
+
+        assert set(emulator.ids()) <= set(ids_in("inventory.duckdb"))
 
     def test_a_history_is_never_limited(self, emulator: Emulator, connect: Connect):
         """What it did not see would be retired."""
