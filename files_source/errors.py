@@ -26,6 +26,8 @@ OUT_OF_QUOTA: Final = "insufficient_quota"
 """The code of the 429 that no wait cures."""
 
 _SHOWN: Final = 200
+_READ: Final = 10 * _SHOWN
+"""How much of a text is looked at for what must not be shown: all that may be, and more."""
 _HINTS: Final = {
     401: "check the API key (OPENAI_API_KEY) and that it belongs to this server",
     403: "the key is not allowed to do this: check its permissions, organization and project",
@@ -218,7 +220,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 def excerpt(text: bytes | str) -> str:
     """Return the beginning of what a server sent, on one line and safe to print."""
-    sent = redacted(text).encode(errors="replace") if isinstance(text, str) else text
+    sent = redacted(text[:_READ]).encode(errors="replace") if isinstance(text, str) else text
     whole = len(sent) <= _SHOWN
     line = _printable(getincrementaldecoder("utf-8")("replace").decode(sent[:_SHOWN], final=whole))
     return line if whole else f"{line}..."

@@ -8,13 +8,13 @@ from typing import Final
 _HIDDEN: Final = "***"
 _ADVICE: Final = "user:password@"
 """What stands for a user and a password in our own advice."""
-_USERINFO: Final = re.compile(rf"(?<=://)(?!{_ADVICE})(?:[^\s/?#]*|[^\s@:/?#]*:\S*)@")
+_USERINFO: Final = re.compile(rf"(?<=://)(?!{_ADVICE})(?:[^\s/?#]{{0,500}}|[^\s@:/?#]{{0,500}}:\S{{0,500}})@")
 _WHOLE_USERINFO: Final = re.compile(r"(?<=://)(?:[^/?#]*|[^@:/?#]*:.*)@", re.DOTALL)
 """The same where a text is one URL and nothing else: even blanks may then belong to a password."""
-_LOGIN: Final = re.compile(r"(?<![\w/.+-])[\w.+%-]+:[^\s@/]+@(?=[\w-])")
+_LOGIN: Final = re.compile(r"(?<![\w/.+%-])[\w.+%-]{1,500}:[^\s@/]{1,500}@(?=[\w-])")
 """A user and a password without a scheme before them: `me:secret@host/database`."""
 _NAME: Final = (
-    r"(?:[\w.-]*(?:password|passwd|passphrase|passcode|pwd|secret|signature"
+    r"(?:(?<![\w.-])[\w.-]{0,500}?(?:password|passwd|passphrase|passcode|pwd|secret|signature"
     r"|(?:access|account|api|encryption|private|secret|shared)[_-]?key"
     r"|(?:access|auth|bearer|identity|motherduck|oauth|refresh|sas|security|session)[_-]?token)|\btoken|\bsig|\bsas)"
 )

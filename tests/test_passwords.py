@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from files_source import FilesClient, LoadError, read_table, sync
+from files_source import FilesClient, LoadError, read_table, sync, syncing
 from files_source.destinations import target
 from files_source.emulator import Emulator
 from files_source.errors import ConfigError, FilesSourceError
@@ -211,9 +211,16 @@ class TestHidden:
         files = [path for folder in (Path(), target(url).working_folder.parent) for path in folder.rglob("*")]
         assert not [path for path in files if path.is_file() and SECRET.encode() in path.read_bytes()]
 
-    def test_no_exception_and_no_repr_shows_it(self, connect: Connect):
+    @pytest.mark.parametrize("cause", ["the driver", "what quotes the URL"])
+    def test_no_exception_and_no_repr_shows_it(self, cause: str, connect: Connect, monkeypatch: pytest.MonkeyPatch):
         """A log of a program that calls this has the whole chain of causes in it."""
         url = f"postgresql://me:{SECRET}@{NOBODY}"
+        if cause != "the driver":
+
+            def fail(_: object) -> bool:
+                raise OSError(f"cannot reach {url}")
+
+            monkeypatch.setattr(syncing, "discard_pending", fail)
 
         with pytest.raises(LoadError) as failed:
             sync(url, client=connect())
@@ -238,6 +245,12 @@ class TestHidden:
         """And nothing else; blanks in a password are known where a text is a URL alone."""
         assert redacted(text) == shown
         assert str(FilesSourceError(text)) == shown
+
+
+@pytest.mark.parametrize("part", ["a", "a:", "://", "a://b:", "password", "?a=", "@", "a.b-", "'password' "])
+def test_a_long_text_is_read_in_a_moment(part: str):
+    """Whoever sends one cannot keep this machine busy: the time limit of a test would end this one."""
+    assert redacted(part * 100_000)
 
 
 def test_a_missing_driver_is_named_with_what_installs_it(command: Command):
