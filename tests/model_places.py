@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -253,7 +252,7 @@ class Place:
             "dropped": ("DROP TABLE openai_files.files", []),
             "account": ("DELETE FROM openai_files.files WHERE account = ?", [chosen[0]]),
             "newest": ("DELETE FROM openai_files.files WHERE created_at > ?", [chosen[CREATED_AT]]),
-            "some": ("DELETE FROM openai_files.files WHERE id IN (?)", [chosen[ID]]),
+            "some": ("DELETE FROM openai_files.files WHERE id = ?", [chosen[ID]]),
         }
         with duckdb.connect(self.path) as database:
             database.execute(*statements[how])
@@ -266,8 +265,3 @@ class Place:
         self.doubt(name, high=newest if how == "newest" else math.inf)
         if how == "some":
             self.lost |= {key for key in gone if key[0] == name}
-
-
-def finished_files(path: str) -> bool:
-    """Tell whether a folder has any file of a table of files."""
-    return any(re.search(r"\.parquet$", found.name) for found in Path(path, "openai_files", "files").glob("*"))
