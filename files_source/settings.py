@@ -37,15 +37,20 @@ def setting(name: str, given: _Value | None, kind: type[_Value]) -> _Value | Non
     field = f"{SECTION}.{name}"
     variable = f"SOURCES__OPENAI_FILES__{name.upper().replace('.', '__')}"
     try:
-        if name in _SECRETS:
-            return _secret(field, kind)
-        found: Any = dlt.config.get(field) if kind is datetime else dlt.config.get(field, kind)
+        found: Any = _found(name, field, kind)
     except (ConfigurationException, ValueError):
         wanted = _KINDS.get(kind, kind)
-        raise ConfigError(f"{variable} cannot be read: give {wanted}") from None
-    if kind is datetime and found is not None:
-        found = utc(found, name=variable)  # dlt's own reading of times would be another one
-    return cast("_Value | None", found)
+    else:
+        if kind is datetime and found is not None:
+            found = utc(found, name=variable)  # dlt's own reading of times would be another one
+        return cast("_Value | None", found)
+    raise ConfigError(f"{variable} cannot be read: give {wanted}")  # from no other error: one may quote a secret
+
+
+def _found(name: str, field: str, kind: type[object]) -> object:
+    if name in _SECRETS:
+        return _secret(field, kind)
+    return dlt.config.get(field) if kind is datetime else dlt.config.get(field, kind)
 
 
 def _secret(field: str, kind: type[_Value]) -> _Value | None:
