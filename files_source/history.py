@@ -104,16 +104,16 @@ def checked_at(files: Frame, scans: Frame, *, purpose: str | None = None) -> Fra
     """Return one row with `checked_at`, the instant since which each of *files* has been covered by a complete scan.
 
     It is when the earliest began of those that covered them last; null where one has not been
-    covered. A run that loaded an account's table from nothing covers all of its files.
+    covered. A full refresh covers all files of its accounts.
     Of an account without files, it is the last scan of all purposes, or of the only *purpose*.
     """
     whose = scans.select("account").unique().with_columns(pl.lit(purpose, pl.String).alias("purpose"))
     none_left = whose.join(files.select("account").unique(), on="account", how="anti")
-    covered = pl.max_horizontal(_COVERED, _EXACT)
+    covered, refreshed = pl.max_horizontal(_COVERED, _EXACT), scans.filter(pl.col("mode") == "full")
     asked = pl.concat([files.select("account", "purpose"), none_left])
     return (
         _covered(asked, scans, "started_at")
-        .join(_exact(scans), on="account", how="left")
+        .join(_exact(refreshed), on="account", how="left")
         .select(pl.when(covered.is_not_null().all()).then(covered.min()).alias("checked_at"))
     )
 
