@@ -131,7 +131,7 @@ def _database(path: Path) -> Target:
     quoted = _quoted(str(path))
 
     def look(table: str) -> str:
-        return f'import duckdb; duckdb.connect({quoted}).sql("FROM {DATASET}.{table} LIMIT 5").show()'
+        return f'import duckdb; it = duckdb.connect({quoted}); it.sql("FROM {DATASET}.{table} LIMIT 5").show()'
 
     real = path.resolve()
     lock = real.with_name(f".{real.name}.lock") if real.parent.is_dir() else None  # to lock it would make the folder

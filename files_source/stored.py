@@ -162,13 +162,15 @@ def _rows_of(database: duckdb.DuckDBPyConnection, table: str) -> Iterator[duckdb
 
 
 def _frame(rows: duckdb.DuckDBPyRelation) -> pl.DataFrame:
-    return cast(pl.DataFrame, pl.from_arrow(rows.to_arrow_table()))
+    found = cast(pl.DataFrame, pl.from_arrow(rows.to_arrow_table()))
+    return found.rename(str.lower)  # a naming convention of dlt may write them in capitals
 
 
 def _parquet(files: AbstractFileSystem, root: str, table: str) -> pl.LazyFrame | None:
     """Read the files of finished loads."""
     finished = _by_load(files, f"{root}/_dlt_loads", ".jsonl")  # first: of a load that ends now, files may be missed
     found = _by_load(files, f"{root}/{table}", ".parquet")
+    _refuse_files_beside(files, root, table)
     paths = [path for load in sorted(found.keys() & finished.keys()) for path in found[load]]
     if not paths:
         return None
@@ -179,16 +181,43 @@ def _parquet(files: AbstractFileSystem, root: str, table: str) -> pl.LazyFrame |
 
 def _part(files: AbstractFileSystem, path: str) -> pl.LazyFrame:
     if isinstance(files, LocalFileSystem):
-        return pl.scan_parquet(path, glob=False, hive_partitioning=False)
-    return pl.read_parquet(BytesIO(files.cat_file(path))).lazy()
+        part = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    else:
+        part = pl.read_parquet(BytesIO(files.cat_file(path))).lazy()
+    kinds = part.collect_schema().dtypes()
+    if all(kind == _INSTANT or not isinstance(kind, pl.Datetime) for kind in kinds):
+        return part
+    return part.with_columns(
+        cs.datetime(time_zone=None).dt.replace_time_zone("UTC").cast(_INSTANT),
+        cs.datetime(time_zone="*").dt.convert_time_zone("UTC").cast(_INSTANT),
+    )
 
 
 def _by_load(files: AbstractFileSystem, folder: str, suffix: str) -> dict[str, list[str]]:
     loads: dict[str, list[str]] = {}
     for path in files.find(folder):
-        if path.endswith(suffix) and (load := re.search(LOAD, path)):
-            loads.setdefault(load[1], []).append(path)
+        if path.endswith(suffix):
+            load = re.search(LOAD, path)
+            if load is None and suffix == ".parquet":
+                raise _misplaced(path)
+            if load is not None:
+                loads.setdefault(load[1], []).append(path)
     return loads
+
+
+def _refuse_files_beside(files: AbstractFileSystem, root: str, table: str) -> None:
+    """Refuse to read a part of a table for all of it, where another layout has put files beside the table's folder."""
+    of_table = re.compile(rf"{re.escape(table)}[^a-z0-9/]+[0-9][^/]*\.parquet")
+    for path in files.ls(root, detail=False) if files.exists(root) else ():
+        if of_table.fullmatch(path.rpartition("/")[2]):
+            raise _misplaced(path)
+
+
+def _misplaced(path: str) -> ConfigError:
+    return ConfigError(
+        f"{path} does not lie where it can be read back: load with a layout such as "
+        "{table_name}/{load_id}.{file_id}.{ext} (DESTINATION__FILESYSTEM__LAYOUT), or move the file away"
+    )
 
 
 def _rows(client: SqlClientBase[Any], naming: NamingConvention, table: str) -> pl.LazyFrame | None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import dlt
 import duckdb
+import polars as pl
 import pytest
 from dlt.common.destination import Destination
 from dlt.common.destination.utils import resolve_replace_strategy
@@ -108,6 +109,7 @@ def account(emulator: Emulator) -> Emulator:
 def warnings_of_dlt(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     logger = logging.getLogger("dlt")
     logger.addHandler(caplog.handler)
+    caplog.set_level(logging.WARNING, logger="dlt")  # another test may have silenced it
     yield caplog
     logger.removeHandler(caplog.handler)
 
@@ -333,3 +335,40 @@ class TestDestinations:
 
         assert target("redshift").staging is not None
         assert target("duckdb").staging is None
+
+
+class TestReadingBack:
+    """Folders and databases that pipelines of others have written with settings of their own."""
+
+    @pytest.mark.parametrize("layout", ["{table_name}_{load_id}.{file_id}.{ext}", "{table_name}/{file_id}.{ext}"])
+    def test_files_that_cannot_be_told_apart_are_refused(
+        self, layout: str, emulator: Emulator, connect: Connect, switch: Callable[..., None]
+    ):
+        """They are never left out in silence: the message names one of them, and the setting."""
+        emulator.populate(40, start=NOW - MONTH, end=NOW - 61)
+        TestPipelinesOfOthers().run("lake/", client=connect())
+        switch({_LAYOUT: layout})
+        TestPipelinesOfOthers().run("lake/", client=connect(), full_refresh=True)
+
+        with pytest.raises(ConfigError, match="DESTINATION__FILESYSTEM__LAYOUT"):
+            read_table("lake/")
+
+    def test_times_of_another_flavour_are_read_as_utc(
+        self, account: Emulator, clock: Clock, connect: Connect, switch: Callable[..., None]
+    ):
+        """Spark's files beside dlt's own make one table."""
+        switch({"DATA_WRITER__FLAVOR": "spark"})
+        TestPipelinesOfOthers().run("lake/", client=connect())
+        switch(None)
+        grow(account, clock)
+        TestPipelinesOfOthers().run("lake/", client=connect())
+
+        assert ids("lake/") == sorted(account.ids())
+        assert read_table("lake/").schema["created_at"] == pl.Datetime("us", "UTC")
+
+    def test_names_in_capitals_are_read(self, account: Emulator, connect: Connect, switch: Callable[..., None]):
+        """DuckDB finds tables whatever their case; their columns are named as everywhere."""
+        switch({"SCHEMA__NAMING": "capitals"})
+        TestPipelinesOfOthers().run("inventory.duckdb", client=connect())
+
+        assert ids("inventory.duckdb") == sorted(account.ids())
