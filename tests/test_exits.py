@@ -116,7 +116,7 @@ class TestFailures:
 
     def test_what_a_server_says_cannot_command_a_terminal(self, emulator: Emulator, command: Command):
         """Escapes, line breaks and right-to-left marks of an error stay out of the line."""
-        emulator.fail(status(400, body=json.dumps({"error": {"message": "a\x1b[31m\nb\u202ec\x9b"}})))
+        emulator.fail(status(400, body=json.dumps({"error": {"message": "a\x1b[31m\nb\u202ec\x9b"}})), times=None)
 
         failed = command("list")
 
