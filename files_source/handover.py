@@ -24,11 +24,17 @@ _TYPES: Final = {
 
 
 def handed_over(items: Generator[object, None, None]) -> Iterator[object]:
-    """Yield what a resource yields, with values as the destination of the running pipeline can hold them."""
+    """Yield what a resource yields, with values as the destination of the running pipeline can hold them.
+
+    The destination is asked once there is something to hand over: until then another resource may be
+    listed on another thread, and dlt's configuration takes only one of them at a time.
+    """
     pipeline = Run.current().pipeline
-    limits = None if pipeline is None or pipeline.destination is None else prepared(pipeline)
+    is_asked, limits = pipeline is None or pipeline.destination is None, None
     with closing(items):
         for item in items:
+            if item is not None and not is_asked and pipeline is not None:
+                is_asked, limits = True, prepared(pipeline)
             yield item if limits is None else _within(item, limits)
 
 

@@ -235,6 +235,7 @@ def test_the_ledger_says_what_a_run_did(mode: str, place: str, served: Serve):
         "watermark": good["watermark"],
         "complete": True,
         "error": None,
+        "exact": mode == "full",
         "note": None,
         "missed": None,
     }
