@@ -97,7 +97,7 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Generator[object, N
             if limit is not None and limit.is_reached:
                 return
             listing = cast(Increment, attempt.listing)
-            if not handover.has_begun and attempt.account not in handover.held:
+            if not handover.has_begun and (extraction.full_refresh or attempt.account not in handover.held):
                 yield handover.item(FILES.empty_table(), hints)
             distinct = distinct and listing.is_distinct
             if listing.borders is not None:

@@ -60,27 +60,32 @@ class Tables:
         inventory: the files of the last complete history scans.
         versions: on DuckDB, rows of the history with the times from and to which they are valid.
         scans: rows of the ledger, oldest first.
+        has_files: whether there is a table of files, though it may have no rows.
     """
 
     files: dict[Key, Row] = field(default_factory=dict)
     inventory: dict[Key, Row] = field(default_factory=dict)
     versions: Counter[tuple[Row, Any, Any]] = field(default_factory=Counter)
     scans: list[dict[str, Any]] = field(default_factory=list)
+    has_files: bool = False
 
     @classmethod
     def read(cls, path: str) -> Tables:
         valid = ("_dlt_valid_from", "_dlt_valid_to")
         found = cls(
-            files=by_key(rows_in(path, "files")),
+            files=by_key(rows_in(path, "files") or []),
             inventory=inventory_of(path),
-            versions=Counter((line[:-2], *line[-2:]) for line in rows_in(path, "files_history", *valid)),
+            versions=Counter((line[:-2], *line[-2:]) for line in rows_in(path, "files_history", *valid) or []),
             scans=scans_in(path),
+            has_files=rows_in(path, "files") is not None,
         )
         assert still_there_in(path) == found.still_there(), "not what the tables say is still there"
         return found
 
     def still_there(self) -> dict[Key, Row]:
         """Return what the newest complete knowledge says: a scan of everything, or a table loaded from nothing."""
+        if not self.has_files:
+            return self.inventory
         known = {key: file for key, file in self.inventory.items() if not self._is_loaded_since(file)}
         return {key: file for key, file in self.files.items() if self._may_be_missed(file)} | known
 
@@ -123,11 +128,11 @@ def still_there_in(path: str) -> dict[Key, Row]:
         return {}
 
 
-def rows_in(path: str, table: str, *further: str) -> list[Row]:
+def rows_in(path: str, table: str, *further: str) -> list[Row] | None:
     try:
         return read_table(path, table).select(*FILES.names, *further).rows()
-    except ConfigError:  # there is no such table yet
-        return []
+    except ConfigError:  # there is no such table
+        return None
 
 
 def inventory_of(path: str, at: datetime | None = None) -> dict[Key, Row]:

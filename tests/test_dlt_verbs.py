@@ -49,6 +49,10 @@ def ids_in(place: str, table: str = "files") -> list[str]:
     return sorted(read_table(place, table)["id"].to_list())
 
 
+def ids_of_files(place: str) -> list[str]:
+    return sorted(read_files(place)["id"].to_list())
+
+
 class TestRefresh:
     """A run that drops what its tables hold begins anew, whatever dlt's state says."""
 
@@ -140,6 +144,18 @@ class TestRefresh:
         assert [scans.filter(account=str(number))["exact"].to_list() for number in range(accounts)] == [
             [True, False, True]
         ] * accounts
+
+    def test_a_full_refresh_of_an_account_without_files_empties_the_table(
+        self, place: str, emulator: Emulator, connect: Connect
+    ):
+        stock(emulator, 20)
+        sync(place, client=connect())
+        for file_id in emulator.ids():
+            emulator.remove(file_id)
+
+        sync(place, client=connect(), full_refresh=True)
+
+        assert ids_in(place) == ids_of_files(place) == []
 
     def test_replacing_by_a_write_disposition_is_a_full_refresh(self, place: str, emulator: Emulator, connect: Connect):
         emulator.populate(50, start=NOW - 9 * DAY, end=NOW - DAY)
