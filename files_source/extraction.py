@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from threading import get_ident
-from typing import Any, cast
+from threading import Event, current_thread, get_ident, main_thread
+from typing import Any, Final, cast
 
 import pyarrow as pa
 from dlt.common import logger
@@ -21,6 +21,9 @@ from files_source.ledger import Mode, ScanRecord
 from files_source.progress import OnPage, Shared
 from files_source.spool import Spool
 from files_source.versions import distinct
+
+_PATIENCE: Final = 1.0
+"""Seconds after which dlt has most likely put off the resource `scans` until the others have ended."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +46,7 @@ class Extraction:
     Attributes:
         records: what the ledger says of the listings that have ended, until it is loaded.
         over: of which load the listings are over.
+        is_awaited: whether the resource `scans` waits for the listings.
     """
 
     accounts: tuple[Account, ...]
@@ -59,6 +63,7 @@ class Extraction:
     records: list[ScanRecord] = field(default_factory=list)
     over: str | None = None
     thread: int | None = None
+    is_awaited: Event = field(default_factory=Event)
 
     @property
     def workers_each(self) -> int:
@@ -115,6 +120,14 @@ class Extraction:
         attempts = self._attempts(mode, begin, prepare)
         with self._going_on(attempts, load), fan_out(attempts, workers=self.workers) as ended:
             yield self._succeeded(ended, attempts)
+
+    def let_the_ledger_begin(self) -> None:
+        """Wait on a thread of dlt's until the resource `scans` has begun on the main one.
+
+        dlt's configuration takes one resource at a time: to begin both at once breaks it.
+        """
+        if current_thread() is not main_thread():
+            self.is_awaited.wait(_PATIENCE)
 
     def take_records(self) -> list[ScanRecord]:
         """Return what the ledger says of the listings that have ended, once, the earliest first."""

@@ -22,6 +22,7 @@ from files_source.dlt_run import Limit, Run
 from files_source.errors import ConfigError
 from files_source.extraction import Extraction
 from files_source.holdings import (
+    SCANS_TABLE,
     Accounts,
     accounts_held,
     accounts_without_rows,
@@ -58,6 +59,8 @@ def new_files(extraction: Extraction, created_at: Cursor) -> Generator[object, N
         FilesSourceError: as `Extraction.listed` does.
     """
     run = Run.current()
+    if SCANS_TABLE in run.selected:
+        extraction.let_the_ledger_begin()
     run.refuse_row_filters()
     extraction.full_refresh = extraction.full_refresh or run.replaces
     asked, limit = range_of(created_at, extraction.purpose), run.limit

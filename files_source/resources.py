@@ -19,6 +19,7 @@ from files_source.extraction import Extraction
 from files_source.holdings import (
     FILES_TABLE,
     HISTORY_TABLE,
+    SCANS_TABLE,
     SNAPSHOTS_TABLE,
     Accounts,
     accounts_held,
@@ -46,6 +47,8 @@ def every_file(extraction: Extraction) -> Generator[object, None, None]:
         FilesSourceError: no account's listing is complete.
     """
     run, notes = Run.current(), border_notes(extraction)
+    if SCANS_TABLE in run.selected:
+        extraction.let_the_ledger_begin()
     run.refuse_row_filters()
     if run.limit is not None:
         raise ConfigError("a history needs every file, as it retires those that it does not see: leave out add_limit")
@@ -80,10 +83,14 @@ def every_file(extraction: Extraction) -> Generator[object, None, None]:
 def what_was_done(extraction: Extraction) -> Generator[object, None, None]:
     """Yield a row of the ledger for each account, once all of their listings have ended."""
     run = Run.current()
+    if run.selected & {FILES_TABLE, HISTORY_TABLE}:
+        yield None
+        extraction.is_awaited.set()
     while run.selected & {FILES_TABLE, HISTORY_TABLE} and extraction.over != run.load_id:
         if extraction.thread != get_ident():
             time.sleep(_POLL)  # dlt lists on another thread, which this one must not keep from its work
         yield None
+    extraction.is_awaited.clear()
     if records := extraction.take_records():
         yield ledger_item(records, run)
 
