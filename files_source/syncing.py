@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from files_source.accounts import Account
 from files_source.client import FilesClient
 from files_source.destinations import Target, target
-from files_source.errors import AccountsError, LoadError, causes
+from files_source.errors import AccountsError, FilesSourceError, LoadError, causes
 from files_source.failures import no_working_folder, one_clear_error
 from files_source.handover import within_limits
 from files_source.holdings import (
@@ -157,8 +157,9 @@ def sync(
         try:
             pipeline.run(source)
         except (PipelineStepFailed, KeyboardInterrupt) as failed:
-            with suppress(DltException, OSError, duckdb.Error):  # the failure itself is the one to tell
-                _log_failure(pipeline, records, failed)
+            if any(isinstance(cause, FilesSourceError | KeyboardInterrupt) for cause in causes(failed)):  # no full disk
+                with suppress(DltException, OSError, duckdb.Error):  # the failure itself is the one to tell
+                    _log_failure(pipeline, records, failed)
             raise
     failures = {record.account: record.error for record in records if record.error is not None}
     done = Synced(

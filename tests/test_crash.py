@@ -386,7 +386,7 @@ class TestInterrupted:
 
         assert (ended.status, ended.out) == (130, "")
         assert ended.error == "interrupted: nothing is half-loaded, and the next run goes on from here"
-        assert loaded_tables(place) == set()
+        assert loaded_tables(place) <= {"scans"}
         assert finish(start(*arguments)).status == 0
         accounts = read_inventory(place).group_by("account").agg(pl.col("id").sort())
         assert dict(accounts.iter_rows()) == dict.fromkeys("abc" if many else ["default"], sorted(life.emulator.ids()))
