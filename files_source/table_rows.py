@@ -11,7 +11,7 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from files_source.schema import FILES
-from files_source.storable import limits_of, original, storable
+from files_source.storable import Limits, limits_of, original, storable
 
 _PARAMETERS: Final = 500
 """Values in one query: some databases take no more than a thousand."""
@@ -36,10 +36,10 @@ class TableRows:
         account, file_id = self._column("account"), self._column("id")
         found: set[tuple[str, str]] = set()
         for start in range(0, len(ids), _PARAMETERS):
-            some = [self._stored("id", value) for value in ids[start : start + _PARAMETERS]]
+            some = self._stored("id", ids[start : start + _PARAMETERS])
             places = ", ".join(["%s"] * len(some))
             for rows in self._fetch(f"{account}, {file_id}", f"WHERE {file_id} IN ({places})", some):
-                found.update((original(str(row[0])), original(str(row[1]))) for row in rows)
+                found.update((self._given(row[0]), self._given(row[1])) for row in rows)
         return found
 
     def has_any(self, account: str | None = None) -> bool:
@@ -48,26 +48,34 @@ class TableRows:
         column = f"{before} {self._column('id')}"
         if account is None:
             return any(self._fetch(column, after))
-        whose = self._stored("account", account)
-        return any(self._fetch(column, f"WHERE {self._column('account')} = %s {after}", [whose]))
+        whose = self._stored("account", [account])
+        return any(self._fetch(column, f"WHERE {self._column('account')} = %s {after}", whose))
 
     def ids(self, account: str) -> Iterator[pa.Array]:
         """Yield the ids of an account's files, some at a time."""
-        whose = self._stored("account", account)
-        for rows in self._fetch(self._column("id"), f"WHERE {self._column('account')} = %s", [whose]):
-            yield pa.array([original(str(row[0])) for row in rows], pa.string())
+        whose = self._stored("account", [account])
+        for rows in self._fetch(self._column("id"), f"WHERE {self._column('account')} = %s", whose):
+            yield pa.array([self._given(row[0]) for row in rows], pa.string())
 
     def _column(self, name: str) -> str:
         naming = self.destination.schema.naming
         return self.destination.sql_client.escape_column_name(naming.normalize_identifier(name))
 
-    def _stored(self, column: str, value: str) -> str:
-        """Return a value in the form in which the destination holds it."""
-        limits = limits_of(self.destination.capabilities.sqlglot_dialect)
+    @property
+    def _limits(self) -> Limits | None:
+        return limits_of(self.destination.capabilities.sqlglot_dialect)
+
+    def _stored(self, column: str, values: Sequence[str]) -> Sequence[str]:
+        """Return values in the form in which the destination holds them."""
+        limits = self._limits
         if limits is None:
-            return value
-        row = pa.table([pa.array([value], pa.string())], schema=pa.schema([FILES.field(column)]))
-        return str(storable(row, limits).column(column)[0].as_py())
+            return values
+        rows = pa.table([pa.array(values, pa.string())], schema=pa.schema([FILES.field(column)]))
+        return [str(value) for value in storable(rows, limits).column(column).to_pylist()]
+
+    def _given(self, value: object) -> str:
+        """Return a value as it was before the destination got it."""
+        return str(value) if self._limits is None else original(str(value))
 
     def _fetch(self, columns: str, rest: str, given: Sequence[str] = ()) -> Iterator[Sequence[tuple[Any, ...]]]:
         client = self.destination.sql_client
