@@ -29,10 +29,10 @@ app = typer.Typer(
 def connect(
     context: typer.Context,
     base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="The server; otherwise OPENAI_BASE_URL, or OpenAI's own.")
+        str | None, typer.Option(metavar="URL", help="The server (default OPENAI_BASE_URL, then OpenAI's own).")
     ] = None,
-    organization: Annotated[str | None, typer.Option(metavar="ID", help="Otherwise OPENAI_ORG_ID.")] = None,
-    project: Annotated[str | None, typer.Option(metavar="ID", help="Otherwise OPENAI_PROJECT_ID.")] = None,
+    organization: Annotated[str | None, typer.Option(metavar="ID", help="Default OPENAI_ORG_ID.")] = None,
+    project: Annotated[str | None, typer.Option(metavar="ID", help="Default OPENAI_PROJECT_ID.")] = None,
     query: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,10 +44,10 @@ def connect(
         Path | None, typer.Option(metavar="PATH", help="A PEM file of authorities to trust beside the usual ones.")
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", max=86_400, help="How long to wait for an answer; otherwise 600.")
+        float | None, typer.Option(metavar="SECONDS", max=86_400, help="How long to wait for an answer (default 600).")
     ] = None,
     max_retries: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="How often to send a request again; otherwise 5.")
+        int | None, typer.Option(metavar="N", min=0, help="How often to send a request again (default 5).")
     ] = None,
 ) -> None:
     """Say which server, and how patiently."""

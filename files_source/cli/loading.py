@@ -36,7 +36,7 @@ def sync(
     account: AccountName = None,
     accounts: Accounts = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="How many requests to send at once; otherwise 8.")
+        int | None, typer.Option(metavar="N", min=1, help="How many requests to send at once (default 8).")
     ] = None,
     limit: Limit = None,
     overlap: Annotated[

@@ -68,13 +68,13 @@ Place = Annotated[
     str, typer.Option(metavar="PLACE", help="PATH.duckdb, DIR/, parquet:URL, a database's URL or a dlt destination.")
 ]
 From = Annotated[
-    str | None, typer.Option("--from", metavar="PLACE", help="Where they were loaded; otherwise inventory.duckdb.")
+    str | None, typer.Option("--from", metavar="PLACE", help="Where they were loaded (default inventory.duckdb).")
 ]
 Live = Annotated[bool, typer.Option("--live", help="List the account now, in place of what was loaded.")]
 AccountName = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The name of these files' account; otherwise default.")
+    str | None, typer.Option(metavar="NAME", help="The name of these files' account (default default).")
 ]
 Accounts = Annotated[
     Path | None, typer.Option(metavar="FILE.toml", help="Many accounts: a table [accounts.NAME] for each.")
 ]
-Limit = Annotated[int | None, typer.Option(metavar="N", min=1, max=10_000, help="Files a page; otherwise 10000.")]
+Limit = Annotated[int | None, typer.Option(metavar="N", min=1, max=10_000, help="Files a page (default 10000).")]

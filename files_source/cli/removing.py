@@ -39,7 +39,7 @@ def cleanup(
     account: AccountName = None,
     accounts: Accounts = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="How many files to delete at once; otherwise 8.")
+        int | None, typer.Option(metavar="N", min=1, help="How many files to delete at once (default 8).")
     ] = None,
     limit: Limit = None,
     as_json: Annotated[
