@@ -8,7 +8,7 @@ FLOOR_TESTS := $(addprefix tests/test_,$(addsuffix .py,account_files bodies clea
 	dlt_settings frames frames_of_places history history_frames pushdown report retries scan schema source sync tables usage))
 BENCH = $(VENV)-bench/bin/python -m tests.benchmarks.runner
 
-.PHONY: help demo test lint format unit floors readme model faults crash engines fuzz queries bench bench-small audit wheel pythons clean report-check
+.PHONY: help demo test lint format unit coverage floors readme model faults crash engines fuzz queries bench bench-small audit wheel pythons clean report-check
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -16,7 +16,7 @@ help: ## Show what can be made
 demo: $(INSTALLED) ## Load a made-up account into demo.duckdb, change it, load it again
 	@$(BIN)/files-source demo
 
-test: lint unit wheel ## Run every check: lint, types, layers, tests with coverage, README, wheel
+test: lint unit wheel ## Run every check: lint, types, layers, tests, README, wheel
 
 lint: $(DEVELOPED) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -28,7 +28,10 @@ format: $(DEVELOPED) ## Put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-unit: $(DEVELOPED) ## Run the tests, with branch coverage
+unit: $(DEVELOPED) ## Run the tests
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+coverage: $(DEVELOPED) ## Run the tests with branch coverage, which takes twice the time
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n auto --dist worksteal
 	$(BIN)/coverage combine --quiet
@@ -49,7 +52,7 @@ faults: $(DEVELOPED) ## Try every fault at every place of a listing, in every ki
 	FAULT_MATRIX=full $(BIN)/python -m pytest -n auto tests/test_faults.py
 
 fuzz: $(DEVELOPED) ## Decode 100,000 mutated pages and more
-	FUZZ_EXAMPLES=20000 $(BIN)/python -m pytest -n auto --timeout=3600 tests/test_fuzz.py
+	FUZZ_EXAMPLES=20000 HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest -n auto --timeout=3600 tests/test_fuzz.py
 
 queries: $(DEVELOPED) ## Try 3,000 queries of lazy frames against the whole frame
 	QUERY_EXAMPLES=1000 $(BIN)/python -m pytest -n auto --timeout=3600 tests/test_queries.py

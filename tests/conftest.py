@@ -26,8 +26,11 @@ from tests.engines import (  # noqa: F401 - fixtures
 NOW = 1_700_000_000
 """What the emulator's clock shows when a test begins: 14 November 2023, in Unix seconds, before any real one."""
 
-settings.register_profile("tests", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("tests")
+settings.register_profile(
+    "tests", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("search", settings.get_profile("tests"), max_examples=600, derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "tests"))
 
 
 @pytest.fixture(autouse=True)

@@ -209,7 +209,11 @@ def test_whatever_json_explains_an_error_is_read(body: object):
     assert isinstance(fault.param, str | None)
 
 
-@given(text=st.text() | st.text(min_size=90))
+HARMLESS = st.characters(exclude_characters="@:=", exclude_categories=["Cs"])
+"""What neither a password in a URL nor a secret under its name can be written without."""
+
+
+@given(text=st.text(HARMLESS) | st.text(HARMLESS, min_size=90))
 @example(text=199 * "x" + "é")
 def test_an_excerpt_is_the_beginning_on_one_line(text: str):
     """However long the text, its first 200 bytes show, whole characters only, and dots where more came."""
@@ -217,7 +221,10 @@ def test_an_excerpt_is_the_beginning_on_one_line(text: str):
 
     line = "".join(character if character.isprintable() else " " for character in text)
     assert shown.isprintable()
-    assert shown == line if len(text.encode()) <= 200 else line.startswith(shown.removesuffix("..."))
+    if len(text.encode()) <= 200:
+        assert shown == line
+    else:
+        assert line.startswith(shown.removesuffix("..."))
 
 
 @pytest.mark.parametrize("error", hostile_errors(), ids=lambda error: type(error).__name__)
