@@ -55,7 +55,7 @@ fuzz: $(DEVELOPED) ## Decode 100,000 mutated pages and more
 	FUZZ_EXAMPLES=20000 HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest -n auto --timeout=3600 tests/test_fuzz.py
 
 queries: $(DEVELOPED) ## Try 3,000 queries of lazy frames against the whole frame
-	QUERY_EXAMPLES=1000 $(BIN)/python -m pytest -n auto --timeout=3600 tests/test_queries.py
+	QUERY_EXAMPLES=1000 HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest -n auto --timeout=3600 tests/test_queries.py
 
 engines: $(DEVELOPED) ## Load into MariaDB too, besides DuckDB, SQLite and PostgreSQL; needs Debian's mariadb-server
 	@command -v mariadbd >/dev/null || { echo "make engines needs MariaDB: apt-get install mariadb-server"; exit 1; }
